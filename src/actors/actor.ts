@@ -1,0 +1,157 @@
+/**
+ * Actors: addressable state with behaviour, alive in memory while used.
+ *
+ * A1. At most one activation of an actor can commit: every batch checks and writes the actor's header (its epoch).
+ * A2. Turns of one actor run one at a time, in the order in which their envelopes were accepted.
+ * A3. A turn's writes are one part of one batch: all or none. A turn that throws leaves no writes.
+ * A4. A reply leaves after the batch with the writes of its turn, and of every turn before it, is durable.
+ * A5. An envelope with an invocation id takes effect at most once, as long as its deduplication record lives.
+ * A6. A reminder is delivered at least once after it is due, also after a restart; its turn deletes it.
+ */
+import type { Tuple } from "../base/tuple.ts";
+import type { Write } from "../storage/store.ts";
+import type { Transaction } from "../storage/transaction.ts";
+
+export interface ActorId {
+  readonly project: string;
+  /** 1 to 100 characters of `a-z A-Z 0-9 . _ -`. */
+  readonly type: string;
+  /** 1 to 500 characters, well-formed. */
+  readonly key: string;
+}
+
+/** The behaviour of one actor. Its fields are a cache: what must survive is in `turn.state`. */
+export interface Actor<Message = unknown, Reply = unknown> {
+  /** Runs before the first turn of an activation; may read, must not write. */
+  activate?(): Promise<void>;
+  receive(message: Message, turn: Turn): Promise<Reply>;
+  /** A reminder that this actor set is due. Runs as a turn. */
+  remind?(reminder: Reminder, turn: Turn): Promise<void>;
+  /** Runs when the activation leaves memory in good order: not after a crash, and not to save anything. */
+  deactivate?(): Promise<void>;
+}
+
+/** A kind of actor: how to make the behaviour for one id. */
+export interface ActorType<Message = unknown, Reply = unknown> {
+  readonly type: string;
+  create(activation: Activation): Actor<Message, Reply>;
+  /** Checks a message that comes over HTTP and gives the message for `receive`; throws an `ActorMessageError`. Absent: not callable over HTTP. */
+  parse?(method: string, body: unknown): Message;
+}
+
+/** What an actor's behaviour may use between turns, for work that is longer than a turn. */
+export interface Activation {
+  readonly id: ActorId;
+  /** Aborts when the activation ends for any reason. */
+  readonly signal: AbortSignal;
+  /** Reads own rows outside a turn, for `activate`. */
+  readonly state: Pick<ScopedStore, "get" | "list">;
+  /**
+   * Runs `work` as a turn of this actor, after those already in the mailbox, and resolves when it is durable.
+   *
+   * @throws {ActivationLostError} This activation cannot commit any more.
+   */
+  turn<T>(work: (turn: Turn) => Promise<T>): Promise<T>;
+  /** Keeps the activation in memory until `work` settles. A rejection is logged. */
+  background(work: Promise<void>): void;
+}
+
+/** One message being handled. Usable until `receive` returns. */
+export interface Turn {
+  readonly state: ScopedStore;
+  /** Rows that belong to no single actor: what it read is checked when the turn commits, and the turn runs again on a conflict. */
+  readonly shared: Transaction;
+  /** Aborts at the deadline, on `cancel`, and when the activation ends. */
+  readonly signal: AbortSignal;
+  /** Adds writes of rows that only this actor writes, such as index rows, to the turn's batch. */
+  write(...writes: readonly Write[]): void;
+  /** Sets, moves or (with `undefined`) cancels the reminder called `name`. */
+  remind(name: string, reminder: { readonly due: number; readonly payload?: unknown; readonly earlyAfterRestart?: boolean } | undefined): void;
+  /** Resolves when the writes of the turns before this one, and those made so far in this one, are durable. */
+  durable(): Promise<void>;
+}
+
+/** An actor's own rows. What was read or written stays in memory: the epoch protects it. Keys are relative to the actor. */
+export interface ScopedStore {
+  get<T>(key: Tuple): Promise<T | undefined>;
+  set(key: Tuple, value: unknown): void;
+  delete(key: Tuple): void;
+  /** Rows under `prefix` with this actor's uncommitted changes, in the order of their keys. */
+  list<T>(prefix: Tuple, options: { readonly limit: number; readonly reverse?: boolean; readonly after?: Tuple }): Promise<{ readonly key: Tuple; readonly value: T }[]>;
+}
+
+export interface Reminder {
+  readonly name: string;
+  /** Unix milliseconds. */
+  readonly due: number;
+  readonly payload: unknown;
+}
+
+export interface InvokeOptions {
+  /** Chosen by the outermost caller, the same for every retry: makes the invocation take effect at most once. 1 to 200 characters. */
+  readonly invocationId?: string;
+  /** How long the caller waits. 60,000 by default. */
+  readonly timeoutMilliseconds?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** The actors of this node, and the way to any of them. */
+export interface Actors extends AsyncDisposable {
+  register<Message, Reply>(type: ActorType<Message, Reply>): void;
+  /**
+   * Delivers a message and resolves with the reply, after it is durable.
+   *
+   * @throws What the actor's turn threw, or one of the errors below.
+   */
+  invoke<Reply>(id: ActorId, message: unknown, options?: InvokeOptions): Promise<Reply>;
+  /** Aborts the signal of the running turn and drops what waits, without waiting for the mailbox. False: not active here. */
+  cancel(id: ActorId, reason: string): boolean;
+  /** Activations in memory. */
+  readonly live: number;
+}
+
+/** Too many messages wait for an actor. Not delivered; try again after `retryAfterMilliseconds`. */
+export class MailboxFullError extends Error {
+  override readonly name = "MailboxFullError";
+  readonly retryAfterMilliseconds: number;
+
+  constructor(message: string, retryAfterMilliseconds: number) {
+    super(message);
+    this.retryAfterMilliseconds = retryAfterMilliseconds;
+  }
+}
+
+/** The time for an invocation ran out. `started: false`: its turn never ran; `true`: it may still take effect. */
+export class DeadlineExceededError extends Error {
+  override readonly name = "DeadlineExceededError";
+  readonly started: boolean;
+
+  constructor(message: string, started: boolean) {
+    super(message);
+    this.started = started;
+  }
+}
+
+/** The activation ended under the invocation. Whether it took effect is unknown without an invocation id: retry with one. */
+export class ActivationLostError extends Error {
+  override readonly name = "ActivationLostError";
+}
+
+/** Another node that is alive holds the actor, and this node cannot forward. */
+export class ActorElsewhereError extends Error {
+  override readonly name = "ActorElsewhereError";
+}
+
+export class UnknownActorTypeError extends Error {
+  override readonly name = "UnknownActorTypeError";
+}
+
+/** A message that the actor cannot accept. Says what would be right. */
+export class ActorMessageError extends Error {
+  override readonly name = "ActorMessageError";
+}
+
+/** The invocation was cancelled. */
+export class CancelledError extends Error {
+  override readonly name = "CancelledError";
+}

@@ -1,0 +1,110 @@
+import { randomFillSync } from "node:crypto";
+import { formatUuid } from "../base/ids.ts";
+import type { Cancel, Clock, Environment, Log, LogFields, LogLevel, Random } from "./environment.ts";
+
+const levels: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+
+export class RealEnvironment implements Environment {
+  readonly clock: Clock = new RealClock();
+  readonly random: Random = new RealRandom();
+  readonly log: Log;
+
+  /** `write` receives one line per entry, without its line break; standard error by default. */
+  constructor(options: { readonly level?: LogLevel; readonly json?: boolean; readonly write?: (line: string) => void } = {}) {
+    const write = options.write ?? ((line: string) => void process.stderr.write(line + "\n"));
+    this.log = new LineLog(this.clock, options.level ?? "info", options.json ?? false, write);
+  }
+
+  probe(): void {}
+}
+
+class RealClock implements Clock {
+  now(): number {
+    return Date.now();
+  }
+
+  elapsed(): number {
+    return performance.now();
+  }
+
+  sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const finish = (): void => {
+        cancel();
+        signal?.removeEventListener("abort", finish);
+        resolve();
+      };
+      const cancel = this.schedule(milliseconds, finish);
+      signal?.addEventListener("abort", finish);
+    });
+  }
+
+  schedule(milliseconds: number, callback: () => void): Cancel {
+    // setTimeout fires at once when the delay is over 2^31 - 1, so a long wait is made of shorter ones.
+    const longest = 2 ** 31 - 1;
+    if (milliseconds <= longest) {
+      const timer = setTimeout(callback, milliseconds);
+      timer.unref();
+      return () => clearTimeout(timer);
+    }
+    let cancel: Cancel = this.schedule(longest, () => {
+      cancel = this.schedule(milliseconds - longest, callback);
+    });
+    return () => cancel();
+  }
+}
+
+/** Draws from a pool, because one call of `crypto` costs as much for 16 bytes as for 4,096. */
+class RealRandom implements Random {
+  readonly #pool = Buffer.allocUnsafeSlow(4096);
+  #used = 4096;
+
+  bytes(count: number): Uint8Array {
+    if (count > this.#pool.length) return randomFillSync(new Uint8Array(count));
+    if (this.#used + count > this.#pool.length) {
+      randomFillSync(this.#pool);
+      this.#used = 0;
+    }
+    const bytes = Uint8Array.from(this.#pool.subarray(this.#used, this.#used + count));
+    this.#used += count;
+    return bytes;
+  }
+
+  fraction(): number {
+    return Buffer.from(this.bytes(6)).readUIntBE(0, 6) / 2 ** 48;
+  }
+
+  uuid(): string {
+    return formatUuid(this.bytes(16));
+  }
+}
+
+class LineLog implements Log {
+  readonly #clock: Clock;
+  readonly #lowest: number;
+  readonly #json: boolean;
+  readonly #write: (line: string) => void;
+
+  constructor(clock: Clock, level: LogLevel, json: boolean, write: (line: string) => void) {
+    this.#clock = clock;
+    this.#lowest = levels.indexOf(level);
+    this.#json = json;
+    this.#write = write;
+  }
+
+  write(level: LogLevel, message: string, fields: LogFields = {}): void {
+    if (levels.indexOf(level) < this.#lowest) return;
+    const time = new Date(this.#clock.now()).toISOString();
+    if (this.#json) {
+      this.#write(JSON.stringify({ time, level, message, ...fields }, errorsAsText));
+      return;
+    }
+    const details = Object.entries(fields).map(([name, value]) => ` ${name}=${typeof value === "string" ? value : JSON.stringify(value, errorsAsText)}`);
+    this.#write(`${time} ${level.padEnd(5)} ${message}${details.join("")}`);
+  }
+}
+
+function errorsAsText(_name: string, value: unknown): unknown {
+  return value instanceof Error ? (value.stack ?? value.message) : value;
+}

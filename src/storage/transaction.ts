@@ -1,0 +1,142 @@
+import { bytesToMapKey } from "../base/bytes.ts";
+import { decodeJson, encodeJson } from "../base/json.ts";
+import { encodeTuple, tupleRange, type Tuple } from "../base/tuple.ts";
+import type { Environment } from "../environment/environment.ts";
+import { type Batch, type BatchId, type Check, CommitUnknownError, type CommitOutcome, type Entry, type Key, type Store, StoreUnavailableError, type Version, type Write } from "./store.ts";
+
+/** Rows changed by others kept a transaction from committing, however often it was tried again. Nothing was written. */
+export class ConflictError extends Error {
+  override readonly name = "ConflictError";
+}
+
+/**
+ * Gathers reads and writes into one batch: what `get` answered is checked when the batch commits, so the
+ * transaction commits only if nothing that it looked at has changed.
+ *
+ * Optimistic: between reading and committing nothing is locked. Two transactions that only read a row the other
+ * one writes can both commit on an engine with snapshot isolation, so a transaction also writes what it must protect.
+ */
+export class Transaction {
+  readonly #store: Store;
+  readonly #checks = new Map<string, Check>();
+  readonly #sets = new Map<string, Uint8Array | undefined>();
+  readonly #seen = new Map<string, Entry | undefined>();
+  readonly #writes: Write[] = [];
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** The row at `key`, also when this transaction wrote it; checked at commit. */
+  async get<T>(key: Tuple): Promise<T | undefined> {
+    const bytes = encodeTuple(key);
+    const name = bytesToMapKey(bytes);
+    if (this.#sets.has(name)) {
+      const value = this.#sets.get(name);
+      return value === undefined ? undefined : decodeJson<T>(value);
+    }
+    if (!this.#seen.has(name)) {
+      const [answer] = await this.#store.read([{ key: bytes }]);
+      const entry = answer?.[0];
+      this.#seen.set(name, entry);
+      this.#checks.set(name, { key: bytes, version: entry?.version ?? null });
+    }
+    const entry = this.#seen.get(name);
+    return entry === undefined ? undefined : decodeJson<T>(entry.value);
+  }
+
+  /** Rows under `prefix` in the order of their keys, as they are in the store: not checked, without own writes. */
+  async list<T>(prefix: Tuple, options: { readonly limit: number; readonly reverse?: boolean }): Promise<{ readonly key: Key; readonly value: T }[]> {
+    const [answer] = await this.#store.read([{ ...tupleRange(prefix), limit: options.limit, reverse: options.reverse ?? false }]);
+    return (answer ?? []).map((entry) => ({ key: entry.key, value: decodeJson<T>(entry.value) }));
+  }
+
+  set(key: Tuple, value: unknown): void {
+    const bytes = encodeTuple(key);
+    const encoded = encodeJson(value);
+    this.#sets.set(bytesToMapKey(bytes), encoded);
+    this.#writes.push({ kind: "set", key: bytes, value: encoded });
+  }
+
+  delete(key: Tuple): void {
+    const bytes = encodeTuple(key);
+    this.#sets.set(bytesToMapKey(bytes), undefined);
+    this.#writes.push({ kind: "delete", key: bytes });
+  }
+
+  /** Deletes every row under `prefix`, also those that this transaction wrote before. */
+  deleteAll(prefix: Tuple): void {
+    const range = tupleRange(prefix);
+    const [begin, end] = [bytesToMapKey(range.begin), bytesToMapKey(range.end)];
+    for (const name of this.#sets.keys()) if (name >= begin && name < end) this.#sets.set(name, undefined);
+    this.#writes.push({ kind: "deleteRange", ...range });
+  }
+
+  /** Adds to a counter row, without reading it. */
+  add(key: Tuple, amount: number): void {
+    this.#writes.push({ kind: "add", key: encodeTuple(key), amount: BigInt(amount) });
+  }
+
+  /** States what a row's version must be at commit, for a row read elsewhere. */
+  check(key: Tuple, version: Version | null): void {
+    const bytes = encodeTuple(key);
+    this.#checks.set(bytesToMapKey(bytes), { key: bytes, version });
+  }
+
+  get checks(): readonly Check[] {
+    return [...this.#checks.values()];
+  }
+
+  get writes(): readonly Write[] {
+    return this.#writes;
+  }
+
+  toBatch(id: BatchId): Batch {
+    return { id, checks: this.checks, writes: this.writes };
+  }
+}
+
+/**
+ * Runs `work` in a transaction and commits it; when a row it read has changed meanwhile, runs it again from the start.
+ * `work` may therefore run several times and must do nothing but use its transaction.
+ *
+ * @throws {ConflictError} Still conflicting after `attempts` (16 by default).
+ */
+export async function transact<T>(
+  store: Store,
+  environment: Environment,
+  work: (transaction: Transaction) => Promise<T>,
+  options: { readonly attempts?: number } = {},
+): Promise<T> {
+  const attempts = options.attempts ?? 16;
+  for (let attempt = 1; ; attempt++) {
+    const transaction = new Transaction(store);
+    const result = await work(transaction);
+    if (transaction.writes.length === 0) return result;
+    const outcome = await commitUntilKnown(store, environment, transaction.toBatch(environment.random.uuid()));
+    if (outcome.ok) return result;
+    if (attempt === attempts) throw new ConflictError(`Rows kept changing under a transaction: gave up after ${attempts} attempts`);
+    await environment.clock.sleep(environment.random.fraction() * Math.min(2 ** attempt, 100));
+  }
+}
+
+/**
+ * Commits `batch`, again and again while its outcome is unknown (S4).
+ *
+ * @throws {StoreUnavailableError} Certainly not applied.
+ * @throws {CommitUnknownError} Still unknown after about 20 seconds.
+ */
+export async function commitUntilKnown(store: Store, environment: Environment, batch: Batch): Promise<CommitOutcome> {
+  let unknown: CommitUnknownError | undefined;
+  for (let attempt = 0; attempt < 12; attempt++) {
+    if (attempt > 0) await environment.clock.sleep(Math.min(10 * 2 ** attempt, 5_000) * (0.5 + environment.random.fraction() / 2));
+    try {
+      return await store.commit(batch);
+    } catch (error) {
+      if (error instanceof CommitUnknownError) unknown = error;
+      // Once an outcome was unknown, a refusal of a later attempt says nothing about the first one.
+      else if (!(error instanceof StoreUnavailableError && unknown !== undefined)) throw error;
+    }
+  }
+  throw new CommitUnknownError("The outcome of a commit stayed unknown", { cause: unknown });
+}

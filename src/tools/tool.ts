@@ -1,0 +1,66 @@
+/** What an agent may call. */
+import type { Json } from "../base/json.ts";
+import type { Environment } from "../environment/environment.ts";
+import type { Store } from "../storage/store.ts";
+import type { Transaction } from "../storage/transaction.ts";
+
+/**
+ * - `state`: changes only rows of the store, through its transaction: its effect and its result are one batch, exactly once.
+ * - `readOnly`: no effect outside; may be called again after a crash.
+ * - `idempotent`: has an effect, but calling again with the same effect id does nothing more.
+ * - `once`: has an effect that must not be repeated; after a crash in the middle its outcome is unknown.
+ */
+export type EffectClass = "state" | "readOnly" | "idempotent" | "once";
+
+export type Tool = StateTool | OutsideTool;
+
+interface ToolBase {
+  /** 1 to 64 characters of `a-z A-Z 0-9 _ -`, as model providers ask. */
+  readonly name: string;
+  readonly description: string;
+  /** JSON Schema of an object. */
+  readonly parameters: Json;
+  /** Longer results are an error that says so, never cut. In characters; 50,000 by default. */
+  readonly returnCharactersMax?: number;
+}
+
+export interface StateTool extends ToolBase {
+  readonly effect: "state";
+  /** May run several times before its transaction commits, so it does nothing else. */
+  execute(input: ToolInput, context: StateToolContext): Promise<ToolResult>;
+}
+
+export interface OutsideTool extends ToolBase {
+  readonly effect: "readOnly" | "idempotent" | "once";
+  /** In milliseconds; 180,000 by default. */
+  readonly timeoutMilliseconds?: number;
+  execute(input: ToolInput, context: OutsideToolContext): Promise<ToolResult>;
+}
+
+/** The arguments that the model gave: a JSON object, valid against `parameters` on its first level. */
+export type ToolInput = { readonly [name: string]: Json | undefined };
+
+export interface StateToolContext {
+  readonly transaction: Transaction;
+  readonly store: Store;
+  readonly environment: Environment;
+  readonly project: string;
+  readonly agentId: string;
+  /** `default`, or the conversation's id. */
+  readonly conversationId: string;
+}
+
+export interface OutsideToolContext {
+  /** Stable across restarts: pass it on as the idempotency key. */
+  readonly effectId: string;
+  readonly signal: AbortSignal;
+  readonly project: string;
+  readonly agentId: string;
+  readonly conversationId: string;
+}
+
+/** `status: "error"` is a result that the model sees and can act on. A thrown error is one too, with its message. */
+export interface ToolResult {
+  readonly status: "success" | "error";
+  readonly text: string;
+}
