@@ -1,0 +1,155 @@
+/** Conversations as rows, and the state that a conversation's actor keeps about itself. */
+import type { Json } from "../base/json.ts";
+import { encodeTuple, type Tuple } from "../base/tuple.ts";
+import { decodeJson } from "../base/json.ts";
+import type { ActorId } from "../actors/actor.ts";
+import type { ModelSettings, ToolDefinition } from "../models/model.ts";
+import { Collection } from "../storage/collection.ts";
+import type { Store } from "../storage/store.ts";
+import type { EffectClass } from "../tools/tool.ts";
+import type { ToolCall, ToolReturn } from "./chat-message.ts";
+import type { TokenCounts } from "./run.ts";
+
+/** A conversation, in Letta's fields. An agent's default conversation has no row: it is the agent itself. */
+export interface ConversationRecord {
+  readonly id: string;
+  readonly agent_id: string;
+  readonly created_at: string;
+  readonly updated_at: string;
+  readonly created_by_id: string | null;
+  readonly last_updated_by_id: string | null;
+  readonly summary: string | null;
+  readonly description: string | null;
+  readonly isolated_block_ids: readonly string[];
+  readonly model: string | null;
+  readonly model_settings: Json;
+  readonly context_window_limit: number | null;
+  readonly last_message_at: string | null;
+  readonly archived: boolean;
+  readonly archived_at: string | null;
+  readonly hidden: boolean | null;
+}
+
+export const conversations: Collection<ConversationRecord> = new Collection<ConversationRecord>("conversation", {
+  created: (conversation) => [[conversation.created_at]],
+  agent: (conversation) => [[conversation.agent_id, conversation.created_at]],
+});
+
+/** Which conversation: `conversationId` is `default` for the agent's own. */
+export interface ConversationAddress {
+  readonly project: string;
+  readonly agentId: string;
+  readonly conversationId: string;
+}
+
+export const conversationActorType = "conversation";
+
+/** The default conversation's actor has the agent's id as its key. */
+export function conversationKey(address: ConversationAddress): string {
+  return address.conversationId === "default" ? address.agentId : address.conversationId;
+}
+
+export function conversationActor(address: ConversationAddress): ActorId {
+  return { project: address.project, type: conversationActorType, key: conversationKey(address) };
+}
+
+/** What the model sees of a conversation: the system message, a summary, and every message from `tailFrom` on. */
+export interface ContextState {
+  readonly agentId: string;
+  readonly conversationId: string;
+  /** The position of the next message. */
+  readonly next: number;
+  readonly system: number | null;
+  readonly summary: number | null;
+  readonly tailFrom: number;
+  /** The run in progress. */
+  readonly runId: string | null;
+  readonly pending: PendingApproval | null;
+}
+
+/** Tool calls that wait for a person's decision or a client's result. */
+export interface PendingApproval {
+  readonly messageId: string;
+  readonly runId: string;
+  readonly stepId: string;
+  /** All calls of the step; those without `gated` run when the answer arrives. */
+  readonly calls: readonly PendingCall[];
+}
+
+export interface PendingCall {
+  readonly call: ToolCall;
+  readonly gated: boolean;
+  /** Whether the client executes it. */
+  readonly client: boolean;
+}
+
+/** What was asked of a run: constant while it lasts. */
+export interface ActiveRun {
+  readonly id: string;
+  /** Unix milliseconds. */
+  readonly startedAt: number;
+  readonly background: boolean;
+  readonly streamTokens: boolean;
+  readonly stepsMax: number;
+  readonly clientTools: readonly ToolDefinition[];
+  readonly clientSkills: readonly { readonly name: string; readonly description: string; readonly location: string }[];
+  readonly overrideModel: string | null;
+  readonly overrideSystem: string | null;
+  readonly overrideSettings?: ModelSettings;
+  readonly includeCompactionMessages: boolean;
+}
+
+/** How far a run has come: rewritten by each of its commits. */
+export interface RunProgress {
+  /** Steps whose model answer is committed. */
+  readonly steps: number;
+  /** Ids for the step at work, chosen before it begins so that a repeat after a crash has the same. */
+  readonly step: StepIds;
+  /** The calls of the last committed answer, until all have results. */
+  readonly calls: readonly CallState[];
+  readonly usage: TokenCounts;
+  readonly contextTokens: number;
+  readonly toolsUsed: readonly string[];
+  /** The number of the last durable event. */
+  readonly seq: number;
+  readonly firstTokenMilliseconds: number | null;
+  /** How often an activation took this step up again without finishing it. */
+  readonly resumes: number;
+  /** Tool calls of this run so far, by name and result, for the tool rules. */
+  readonly history: readonly { readonly name: string; readonly result: string | null }[];
+}
+
+export interface StepIds {
+  readonly id: string;
+  readonly messageId: string;
+  /** For gated calls beside others. */
+  readonly approvalMessageId: string;
+  readonly toolMessageId: string;
+}
+
+/**
+ * One tool call of a step. `intended`: durable, has not left; `started`: may have left; `done`: has its result.
+ */
+export interface CallState {
+  readonly call: ToolCall;
+  readonly effect: EffectClass;
+  readonly effectId: string;
+  readonly state: "intended" | "started" | "done";
+  readonly result?: ToolReturn;
+}
+
+/** The keys of the actor's own rows. */
+export const stateKeys = {
+  context: ["context"] as Tuple,
+  run: ["run"] as Tuple,
+  progress: ["progress"] as Tuple,
+  /** The run that took a client's message, by its otid. */
+  otid: (otid: string): Tuple => ["otid", otid],
+};
+
+/** Reads a conversation's context from outside its actor: as it was at the last commit. */
+export async function readContext(store: Store, address: ConversationAddress): Promise<ContextState | undefined> {
+  const actor = conversationActor(address);
+  const [answer] = await store.read([{ key: encodeTuple([actor.project, "state", actor.type, actor.key, ...stateKeys.context]) }]);
+  return answer![0] === undefined ? undefined : decodeJson<ContextState>(answer![0].value);
+}

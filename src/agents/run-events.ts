@@ -1,0 +1,176 @@
+/**
+ * The events of a run: one numbered sequence, however many readers follow it and wherever they begin.
+ *
+ * E1. Numbers start at 1 and grow; a reader that gives the last number it saw gets every later event once.
+ * E2. An event of a background run is shown only after it is durable, so no number is ever used twice.
+ * E3. Token events of a foreground run live in memory only; its durable log holds whole messages under the number
+ *     of the last token of each. After a crash its numbers go on far above those that may have been shown.
+ * E4. The last event of a run is marked `last`; it is durable with the end of the run.
+ */
+import { decodeJson, encodeJson } from "../base/json.ts";
+import { encodeTuple, tupleRange, type Tuple } from "../base/tuple.ts";
+import { keyAfter } from "../base/bytes.ts";
+import type { Environment } from "../environment/environment.ts";
+import type { Store, Write } from "../storage/store.ts";
+
+export interface RunEvent {
+  readonly seq: number;
+  /** Letta's stream message, without `seq_id`. */
+  readonly message: { readonly message_type: string; readonly [field: string]: unknown };
+  readonly last?: true;
+}
+
+/** How far the numbers jump when a foreground run goes on after a crash (E3). */
+export const seqJumpAfterCrash = 1_000_000;
+
+const rowsPerRead = 200;
+/** How often a reader looks into the store for a run that is not active on this node. */
+const pollMillisecondsMin = 20;
+const pollMillisecondsMax = 1_000;
+
+export function eventRows(project: string, runId: string): Tuple {
+  return [project, "event", runId];
+}
+
+/** The write of one row of events. Its key is the number of its last event, so a reader can begin inside the log. */
+export function eventRow(project: string, runId: string, events: readonly RunEvent[]): Write {
+  return { kind: "set", key: encodeTuple([...eventRows(project, runId), events.at(-1)!.seq]), value: encodeJson(events) };
+}
+
+/** The durable events after `after`, at most about `rowsPerRead` rows of them. */
+export async function readEvents(store: Store, project: string, runId: string, after: number): Promise<RunEvent[]> {
+  const { end } = tupleRange(eventRows(project, runId));
+  const begin = keyAfter(encodeTuple([...eventRows(project, runId), after]));
+  const [answer] = await store.read([{ begin, end, limit: rowsPerRead }]);
+  return answer!.flatMap((entry) => decodeJson<RunEvent[]>(entry.value)).filter((event) => event.seq > after);
+}
+
+/** The number of the last durable event, 0 if there is none. */
+export async function lastSeq(store: Store, project: string, runId: string): Promise<number> {
+  const [answer] = await store.read([{ ...tupleRange(eventRows(project, runId)), limit: 1, reverse: true }]);
+  const row = answer![0];
+  return row === undefined ? 0 : decodeJson<RunEvent[]>(row.value).at(-1)!.seq;
+}
+
+/** The live end of one run's sequence, in the memory of the node that works on the run. */
+export class RunFeed {
+  /** Events above this number are in `#events`; those up to it are durable in the store. */
+  #base: number;
+  #events: RunEvent[] = [];
+  #wakers = new Set<() => void>();
+  #closed = false;
+
+  constructor(base: number) {
+    this.#base = base;
+  }
+
+  get base(): number {
+    return this.#base;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  publish(events: readonly RunEvent[]): void {
+    if (events.length === 0) return;
+    this.#events.push(...events);
+    this.#wake();
+  }
+
+  /** Forgets events up to `seq`, which readers now find in the store. */
+  settle(seq: number): void {
+    this.#base = Math.max(this.#base, seq);
+    const keep = this.#events.findIndex((event) => event.seq > seq);
+    this.#events = keep < 0 ? [] : this.#events.slice(keep);
+  }
+
+  /** The run ended, or is no longer worked on here. */
+  close(): void {
+    this.#closed = true;
+    this.#wake();
+  }
+
+  after(seq: number): readonly RunEvent[] {
+    const first = this.#events.findIndex((event) => event.seq > seq);
+    return first < 0 ? [] : this.#events.slice(first);
+  }
+
+  /** Resolves at the next event or when the feed closes. */
+  changed(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = (): void => {
+        this.#wakers.delete(finish);
+        signal.removeEventListener("abort", finish);
+        resolve();
+      };
+      if (this.#closed || signal.aborted) return resolve();
+      this.#wakers.add(finish);
+      signal.addEventListener("abort", finish);
+    });
+  }
+
+  #wake(): void {
+    const wakers = [...this.#wakers];
+    for (const wake of wakers) wake();
+  }
+}
+
+/** The feeds of the runs that this node works on. */
+export class RunFeeds {
+  readonly #feeds = new Map<string, RunFeed>();
+
+  open(runId: string, base: number): RunFeed {
+    const feed = new RunFeed(base);
+    this.#feeds.get(runId)?.close();
+    this.#feeds.set(runId, feed);
+    return feed;
+  }
+
+  get(runId: string): RunFeed | undefined {
+    return this.#feeds.get(runId);
+  }
+
+  close(runId: string, feed: RunFeed): void {
+    feed.close();
+    if (this.#feeds.get(runId) === feed) this.#feeds.delete(runId);
+  }
+}
+
+/**
+ * Yields the events of a run after number `after`, then waits for more until the last one.
+ * Ends early when `signal` aborts, or when `isOver` says that nothing more will come.
+ */
+export async function* followRun(
+  source: { readonly store: Store; readonly environment: Environment; readonly feeds: RunFeeds; readonly project: string; readonly runId: string },
+  after: number,
+  isOver: () => Promise<boolean>,
+  signal: AbortSignal,
+): AsyncGenerator<readonly RunEvent[]> {
+  let seen = after;
+  let pause = pollMillisecondsMin;
+  let feed: RunFeed | undefined;
+  while (!signal.aborted) {
+    // A reader keeps the feed it had: it may still hold what the reader has not seen when the run is over.
+    feed = source.feeds.get(source.runId) ?? feed;
+    const live = feed !== undefined && seen >= feed.base;
+    const events = live ? feed!.after(seen) : await readEvents(source.store, source.project, source.runId, seen);
+    if (events.length > 0) {
+      pause = pollMillisecondsMin;
+      seen = events.at(-1)!.seq;
+      yield events;
+      if (events.at(-1)!.last === true) return;
+    } else if (feed !== undefined && !feed.closed) {
+      if (live) await feed.changed(signal);
+      // Nothing durable is between what was seen and the live end: numbers have gaps (E3).
+      else seen = feed.base;
+    } else if (feed !== undefined) {
+      feed = undefined;
+    } else {
+      const over = await isOver();
+      if (over && (await readEvents(source.store, source.project, source.runId, seen)).length === 0) return;
+      if (!over) await source.environment.clock.sleep(pause, signal);
+      pause = Math.min(pause * 2, pollMillisecondsMax);
+    }
+  }
+}
