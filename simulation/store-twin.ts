@@ -1,0 +1,191 @@
+/**
+ * The store as a process sees it over a network: the same store, with latency, failures and lost answers.
+ *
+ * T1. A call takes effect in one event, at the moment it arrives, and its answer arrives in a later one.
+ * T2. `StoreUnavailableError` means that the batch was not applied and will not be.
+ * T3. `CommitUnknownError` means nothing: the batch was applied, or was not, or will be later, after its retry.
+ * T4. A batch on its way when its process crashes is applied or lost, as the seed says; its answer is not delivered.
+ */
+import { bytesToMapKey } from "../src/base/bytes.ts";
+import {
+  type Answer,
+  type Batch,
+  CommitUnknownError,
+  type CommitOutcome,
+  type Key,
+  type Query,
+  type Store,
+  type StoreLimits,
+  StoreUnavailableError,
+} from "../src/storage/store.ts";
+import type { Kernel } from "./kernel.ts";
+import { type Incarnation, never } from "./process.ts";
+import type { RandomStream } from "./random.ts";
+
+/** Chances, each from 0 to 1, of what can happen to one call. */
+export interface StoreFaults {
+  readonly readUnavailable: number;
+  readonly commitUnavailable: number;
+  readonly unknownApplied: number;
+  readonly unknownLost: number;
+  /** Applied after its answer was given up, often after the retry. */
+  readonly unknownLate: number;
+  /** A hundred times the usual latency. */
+  readonly slow: number;
+  /** That a batch on its way is lost when its process crashes. */
+  readonly lostAtCrash: number;
+}
+
+export const noStoreFaults: StoreFaults = {
+  readUnavailable: 0,
+  commitUnavailable: 0,
+  unknownApplied: 0,
+  unknownLost: 0,
+  unknownLate: 0,
+  slow: 0,
+  lostAtCrash: 0,
+};
+
+export interface StoreTwinOptions {
+  readonly kernel: Kernel;
+  /** What survives: the same for all processes. */
+  readonly disk: Store;
+  readonly incarnation: Incarnation;
+  /** Draws of this process's calls: latency and faults. */
+  readonly random: RandomStream;
+  readonly latencyMilliseconds: { readonly lowest: number; readonly highest: number };
+  readonly faults: StoreFaults;
+  /** Faults stop at this virtual time, so that what must end can end. */
+  readonly faultsUntil?: number;
+  readonly onFault?: (kind: string) => void;
+  /** Told of every batch at the moment that it was applied. */
+  readonly onApplied?: (batch: Batch, outcome: CommitOutcome, incarnation: Incarnation) => void;
+}
+
+type CommitFate = "ok" | "commitUnavailable" | "unknownApplied" | "unknownLost" | "unknownLate";
+
+export class StoreTwin implements Store {
+  readonly limits: StoreLimits;
+  readonly #options: StoreTwinOptions;
+
+  constructor(options: StoreTwinOptions) {
+    this.#options = options;
+    this.limits = options.disk.limits;
+  }
+
+  read(queries: readonly Query[]): Promise<readonly Answer[]> {
+    const { disk, incarnation, random, faults } = this.#options;
+    if (!incarnation.cross("read")) return never();
+    const fails = this.#fails(random.fraction(), faults.readUnavailable, "readUnavailable");
+    const [there, back] = [this.#latency(), this.#latency()];
+    const details = queries.map((query) => shortKey("key" in query ? query.key : query.begin)).join(" ");
+    return new Promise((resolve, reject) => {
+      this.#options.kernel.schedule(there, { kind: "store.read", details: `${incarnation.label} ${details}` }, () => {
+        if (fails)
+          return this.#answer(back, "unavailable", () => reject(new StoreUnavailableError("A simulated store did not answer a read")));
+        disk.read(queries).then(
+          (answers) => this.#answer(back, "read", () => resolve(answers)),
+          (error: unknown) => this.#answer(back, "refused", () => reject(error as Error)),
+        );
+      });
+    });
+  }
+
+  commit(batch: Batch): Promise<CommitOutcome> {
+    const { kernel, incarnation, random } = this.#options;
+    if (!incarnation.cross("commit")) return never();
+    const fate = this.#commitFate(random.fraction());
+    const [there, back] = [this.#latency(), this.#latency()];
+    const isLostAtCrash = random.chance(this.#options.faults.lostAtCrash);
+    const lateBy = random.fraction() * 40 * (there + back);
+    return new Promise((resolve, reject) => {
+      const arrive = (delay: number, answer: (outcome: Promise<CommitOutcome>) => void): void => {
+        kernel.schedule(delay, { kind: "store.commit", details: `${incarnation.label} ${fate} ${describeBatch(batch)}` }, () => {
+          if (isLostAtCrash && !incarnation.alive) return;
+          const outcome = this.#options.disk.commit(batch);
+          outcome.then(
+            (known) => this.#options.onApplied?.(batch, known, incarnation),
+            () => {},
+          );
+          answer(outcome);
+        });
+      };
+      const unknown = (): void => reject(new CommitUnknownError("A simulated store's answer to a commit was lost"));
+      if (fate === "ok") {
+        arrive(there, (outcome) => {
+          outcome.then(
+            (known) => this.#answer(back, `commit ${known.ok ? known.version : "conflict"}`, () => resolve(known)),
+            (error: unknown) => this.#answer(back, "refused", () => reject(error as Error)),
+          );
+        });
+      } else if (fate === "commitUnavailable") {
+        this.#answer(there + back, fate, () => reject(new StoreUnavailableError("A simulated store refused a commit")));
+      } else {
+        if (fate === "unknownApplied") arrive(there, () => {});
+        if (fate === "unknownLate") arrive(there + back + lateBy, () => {});
+        this.#answer(there + back, fate, unknown);
+      }
+    });
+  }
+
+  watch(keys: readonly Key[], signal: AbortSignal): AsyncIterable<void> {
+    const { disk, incarnation } = this.#options;
+    const answer = this.#answer.bind(this);
+    const latency = this.#latency.bind(this);
+    async function* hints(): AsyncGenerator<void> {
+      if (!incarnation.alive) await never();
+      for await (const _ of disk.watch(keys, signal)) {
+        if (!incarnation.alive) await never();
+        await new Promise<void>((resolve) => answer(latency(), "watch", resolve));
+        yield;
+      }
+    }
+    return hints();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  /** Delivers to the incarnation that asked, if it still lives. */
+  #answer(delay: number, details: string, deliver: () => void): void {
+    const { kernel, incarnation } = this.#options;
+    kernel.schedule(delay, { kind: "store.answer", owner: incarnation, details }, () => {
+      if (incarnation.cross("store.answer")) deliver();
+    });
+  }
+
+  #commitFate(draw: number): CommitFate {
+    const { faults } = this.#options;
+    let below = 0;
+    for (const fate of ["commitUnavailable", "unknownApplied", "unknownLost", "unknownLate"] as const) {
+      below += faults[fate];
+      if (this.#fails(draw, below, fate)) return fate;
+    }
+    return "ok";
+  }
+
+  #fails(draw: number, chance: number, kind: string): boolean {
+    const { kernel, faultsUntil, onFault } = this.#options;
+    if (draw >= chance || kernel.now >= (faultsUntil ?? Infinity)) return false;
+    onFault?.(kind);
+    return true;
+  }
+
+  #latency(): number {
+    const { random, latencyMilliseconds, faults } = this.#options;
+    const { lowest, highest } = latencyMilliseconds;
+    const milliseconds = lowest + random.fraction() * (highest - lowest);
+    return this.#fails(random.fraction(), faults.slow, "slow") ? milliseconds * 100 : milliseconds;
+  }
+}
+
+function describeBatch(batch: Batch): string {
+  const writes = batch.writes.map((write) => `${write.kind} ${shortKey(write.kind === "deleteRange" ? write.begin : write.key)}`);
+  return `${batch.id} ${batch.checks.length} checks ${writes.join(" ")}`;
+}
+
+/** Enough of a key to tell rows apart in a trace. */
+function shortKey(key: Key): string {
+  return bytesToMapKey(key)
+    .replace(/[^\x20-\x7e]+/gu, "/")
+    .slice(0, 80);
+}

@@ -1,0 +1,186 @@
+/** One simulated run: processes over a store that survives, clients outside, and what was found wrong. */
+import type { Batch, CommitOutcome, Store } from "../src/storage/store.ts";
+import { MemoryStore } from "../src/storage/memory-store.ts";
+import { OutsideWorld } from "./effects.ts";
+import { Kernel } from "./kernel.ts";
+import { type CrashPlan, type Incarnation, SimulatedProcess } from "./process.ts";
+import { KeyedRandom, type RandomStream } from "./random.ts";
+import { StoreTwin } from "./store-twin.ts";
+import type { SwarmOptions } from "./swarm.ts";
+import type { Trace } from "./trace.ts";
+
+/** A planted bug, to show that the checks find it. */
+export interface Mutant {
+  readonly name: string;
+  readonly breaks: string;
+  /** The workload that has to find it. */
+  readonly workload: string;
+  /** Seeds after which it counts as not found. */
+  readonly seedsMax: number;
+  /** Stands between an incarnation and its store. */
+  wrapStore?(store: Store, incarnation: Incarnation): Store;
+  /** Bugs that cannot be planted from outside: for the `mutations` of the code under test. */
+  readonly mutations?: { readonly [name: string]: boolean };
+  /** Changes the options of each run, where the bug needs a corner to show. */
+  options?(options: SwarmOptions): SwarmOptions;
+}
+
+export interface WorldOptions {
+  readonly seed: number;
+  readonly swarm: SwarmOptions;
+  readonly trace: Trace;
+  readonly crashPlan?: CrashPlan | undefined;
+  readonly mutant?: Mutant | undefined;
+}
+
+/** What a client knows of its call. `lost`: nothing, neither whether it happened nor what the reply was. */
+export type CallOutcome<T> =
+  | { readonly kind: "reply"; readonly value: T }
+  | { readonly kind: "error"; readonly error: Error }
+  | { readonly kind: "lost" };
+
+export class World {
+  readonly kernel: Kernel;
+  readonly random: KeyedRandom;
+  readonly swarm: SwarmOptions;
+  readonly mutant: Mutant | undefined;
+  readonly disk: MemoryStore = new MemoryStore();
+  readonly outside: OutsideWorld;
+  readonly processes: SimulatedProcess[] = [];
+  readonly violations: string[] = [];
+  readonly faults: Map<string, number> = new Map();
+  readonly probes: Map<string, number> = new Map();
+  /** Calls of clients that were answered. */
+  operations = 0;
+  readonly #crashPlan: CrashPlan | undefined;
+  readonly #appliedListeners: ((batch: Batch, outcome: CommitOutcome, incarnation: Incarnation) => void)[] = [];
+  #calls = 0;
+
+  constructor(options: WorldOptions) {
+    this.kernel = new Kernel({ trace: options.trace, limits: { eventsMax: 500_000, virtualMillisecondsMax: 2 * 3_600_000 } });
+    this.random = new KeyedRandom(options.seed);
+    this.swarm = options.swarm;
+    this.mutant = options.mutant;
+    this.#crashPlan = options.crashPlan;
+    this.outside = new OutsideWorld(this.kernel);
+  }
+
+  get crashes(): number {
+    return this.processes.reduce((sum, process) => sum + process.crashes, 0);
+  }
+
+  /** Something happened that must not. */
+  violation(text: string): void {
+    this.kernel.note("violation", "world", text);
+    this.violations.push(text);
+  }
+
+  countFault(kind: string): void {
+    this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
+  }
+
+  /** Adds a process that starts at once, is crashed and paused as the seed says, and always comes back. */
+  addProcess(name: string, boot: (incarnation: Incarnation) => void): SimulatedProcess {
+    const offset = this.swarm.clockOffsetMilliseconds;
+    const process = new SimulatedProcess(this.kernel, {
+      name,
+      random: this.random,
+      boot,
+      clockOffsetMilliseconds: offset === 0 ? 0 : this.random.stream(`offset/${name}`).between(-Math.abs(offset), Math.abs(offset)),
+      crashPlan: this.#crashPlan,
+      onCrash: () => {
+        this.countFault("crash");
+        this.kernel.schedule(this.swarm.restartAfterMilliseconds, { kind: "restart", details: name }, () => process.start());
+      },
+      onProbe: (probe) => void this.probes.set(probe, (this.probes.get(probe) ?? 0) + 1),
+    });
+    this.processes.push(process);
+    process.start();
+    this.#repeat(`crash/${name}`, this.swarm.crashEveryMilliseconds, () => process.crash("drawn"));
+    this.#repeat(`pause/${name}`, this.swarm.pauseEveryMilliseconds, (random) => {
+      this.countFault("pause");
+      process.pause(random.between(1, 8_000));
+    });
+    return process;
+  }
+
+  /** The store as `incarnation` sees it. */
+  storeFor(incarnation: Incarnation): Store {
+    const twin = new StoreTwin({
+      kernel: this.kernel,
+      disk: this.disk,
+      incarnation,
+      random: this.random.stream(`store/${incarnation.label}`),
+      latencyMilliseconds: this.swarm.storeLatencyMilliseconds,
+      faults: this.swarm.storeFaults,
+      faultsUntil: this.swarm.faultsUntil,
+      onFault: (kind) => this.countFault(kind),
+      onApplied: (batch, outcome) => {
+        for (const listener of this.#appliedListeners) listener(batch, outcome, incarnation);
+      },
+    });
+    return this.mutant?.wrapStore?.(twin, incarnation) ?? twin;
+  }
+
+  /** Tells `listener` of every batch when it was applied or refused, before anything else happens. */
+  onApplied(listener: (batch: Batch, outcome: CommitOutcome, incarnation: Incarnation) => void): void {
+    this.#appliedListeners.push(listener);
+  }
+
+  /** Waits in the world outside all processes. */
+  sleep(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => void this.kernel.schedule(milliseconds, { kind: "wait" }, resolve));
+  }
+
+  /**
+   * A client's call over a network: the request travels, `work` runs inside the process, the reply travels back.
+   * Both can get lost, the process can be down or crash meanwhile, and the client gives up after `patience`.
+   */
+  call<T>(process: SimulatedProcess, details: string, work: (incarnation: Incarnation) => Promise<T>): Promise<CallOutcome<T>> {
+    const { kernel, swarm } = this;
+    const random = this.random.stream(`network/${++this.#calls}`);
+    const latency = (): number => random.fraction() * 2;
+    const isReplyLost = random.chance(swarm.replyLost) && kernel.now < swarm.faultsUntil;
+    return new Promise((resolve) => {
+      const giveUp = kernel.schedule(swarm.patienceMilliseconds, { kind: "give up", details }, () => resolve({ kind: "lost" }));
+      const deliver = (outcome: CallOutcome<T>): void => {
+        kernel.schedule(latency(), { kind: "reply", details: `${details} ${outcome.kind}` }, () => {
+          giveUp();
+          resolve(outcome);
+        });
+      };
+      kernel.schedule(latency(), { kind: "connect", details }, () => {
+        const { incarnation } = process;
+        if (incarnation === undefined) return deliver({ kind: "lost" });
+        const forget = incarnation.onEnd(() => deliver({ kind: "lost" }));
+        const reply = (outcome: CallOutcome<T>): void => {
+          if (!incarnation.cross("reply")) return;
+          forget();
+          if (isReplyLost) this.countFault("reply lost");
+          else deliver(outcome);
+        };
+        kernel.schedule(0, { kind: "request", owner: incarnation, details }, () => {
+          work(incarnation).then(
+            (value) => reply({ kind: "reply", value: structuredClone(value) }),
+            (error: unknown) => reply({ kind: "error", error: error as Error }),
+          );
+        });
+      });
+    });
+  }
+
+  /** Calls `act` again and again, `mean` milliseconds apart on average, until the faults stop. */
+  #repeat(name: string, mean: number, act: (random: RandomStream) => void): void {
+    if (mean === 0) return;
+    const random = this.random.stream(name);
+    const next = (): void => {
+      const delay = random.fraction() * 2 * mean;
+      if (this.kernel.now + delay >= this.swarm.faultsUntil) return;
+      this.kernel.schedule(delay, { kind: "draw", details: name }, () => {
+        act(random);
+        next();
+      });
+    };
+    next();
+  }
+}
