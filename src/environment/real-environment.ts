@@ -100,9 +100,14 @@ class LineLog implements Log {
       this.#write(JSON.stringify({ time, level, message, ...fields }, errorsAsText));
       return;
     }
-    const details = Object.entries(fields).map(([name, value]) => ` ${name}=${typeof value === "string" ? value : JSON.stringify(value, errorsAsText)}`);
+    const details = Object.entries(fields).map(([name, value]) => ` ${name}=${textOf(value)}`);
     this.#write(`${time} ${level.padEnd(5)} ${message}${details.join("")}`);
   }
+}
+
+/** A text stands as it is only where it is one word: one with a line break could pass for an entry of its own. */
+function textOf(value: unknown): string {
+  return typeof value === "string" && /^[^\s\p{Cc}"]+$/u.test(value) ? value : JSON.stringify(value, errorsAsText);
 }
 
 function errorsAsText(_name: string, value: unknown): unknown {
