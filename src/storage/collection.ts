@@ -75,7 +75,10 @@ export class Collection<T extends { readonly id: string }> {
     let { begin, end } = range;
     const cursors = [page.after, page.before].filter((id) => id !== undefined);
     const found = new Map((await this.read(store, project, cursors)).map((entity) => [entity?.id, entity]));
-    for (const [id, isAfter] of [[page.after, true], [page.before, false]] as const) {
+    for (const [id, isAfter] of [
+      [page.after, true],
+      [page.before, false],
+    ] as const) {
       if (id === undefined) continue;
       const entity = found.get(id);
       const key = entity && this.#positionUnder(root, prefix, index, entity);

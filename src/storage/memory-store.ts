@@ -1,5 +1,18 @@
 import { compareBytes } from "../base/bytes.ts";
-import { type Answer, type Batch, type CommitOutcome, type Entry, type Key, type Query, type Store, type StoreLimits, storeLimits, validateBatch, validateQueries } from "./store.ts";
+import { addToCounter } from "./counter.ts";
+import {
+  type Answer,
+  type Batch,
+  type CommitOutcome,
+  type Entry,
+  type Key,
+  type Query,
+  type Store,
+  type StoreLimits,
+  storeLimits,
+  validateBatch,
+  validateQueries,
+} from "./store.ts";
 import { Watchers } from "./watchers.ts";
 
 /** Answers to batches that the store still knows by their id (S4). */
@@ -35,7 +48,8 @@ export class MemoryStore implements Store {
     const version = ++this.#version;
     for (const write of batch.writes) {
       if (write.kind === "set") this.#set({ key: write.key, value: write.value, version });
-      else if (write.kind === "add") this.#set({ key: write.key, value: addToCounter(this.#find(write.key)?.value, write.amount), version });
+      else if (write.kind === "add")
+        this.#set({ key: write.key, value: addToCounter(this.#find(write.key)?.value, write.amount), version });
       else if (write.kind === "delete") this.#deleteRange(this.#position(write.key), this.#find(write.key) === undefined ? 0 : 1);
       else this.#deleteRange(this.#position(write.begin), this.#position(write.end) - this.#position(write.begin));
     }
@@ -77,17 +91,4 @@ export class MemoryStore implements Store {
     }
     return low;
   }
-}
-
-/** The value of a counter after adding to it. A value of another length counts as 0, as an absent one does. */
-export function addToCounter(value: Uint8Array | undefined, amount: bigint): Uint8Array {
-  const sum = BigInt.asIntN(64, readCounter(value) + amount);
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigInt64LE(sum);
-  return bytes;
-}
-
-export function readCounter(value: Uint8Array | undefined): bigint {
-  if (value === undefined || value.length !== 8) return 0n;
-  return Buffer.from(value.buffer, value.byteOffset, 8).readBigInt64LE();
 }

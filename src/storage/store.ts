@@ -7,6 +7,8 @@
  * S4. A batch that was applied is applied once: committing it again, with the same id, answers as the first time.
  *     An adapter keeps this for at least ten minutes, or for as long as an outcome of its can be unknown.
  *
+ * Byte arrays that a store was given or gave away are never changed by either side, so none is copied.
+ *
  * There are no interactive transactions: one round trip, no lock held across user code, and no engine's isolation
  * level leaks out. Ranges are not checked: what needs protecting from phantoms checks a guard key. A batch writes
  * every key whose check carries an invariant, which is correct under snapshot isolation too.
@@ -101,8 +103,12 @@ export class LimitError extends Error {
   override readonly name = "LimitError";
 }
 
-/** @throws {LimitError} What a store refuses before it does anything. */
-export function validateBatch(batch: Batch, limits: StoreLimits): void {
+/**
+ * Refuses what no store accepts, before it does anything. Returns the bytes that count for `limits.batchBytes`.
+ *
+ * @throws {LimitError}
+ */
+export function validateBatch(batch: Batch, limits: StoreLimits): number {
   if (batch.id.length < 1 || batch.id.length > 64) throw new LimitError(`A batch id has 1 to 64 characters, not ${batch.id.length}`);
   let bytes = 0;
   for (const check of batch.checks) bytes += keySize(check.key, limits);
@@ -110,11 +116,13 @@ export function validateBatch(batch: Batch, limits: StoreLimits): void {
     if (write.kind === "deleteRange") bytes += keySize(write.begin, limits) + keySize(write.end, limits);
     else bytes += keySize(write.key, limits);
     if (write.kind === "set") {
-      if (write.value.length > limits.valueBytes) throw new LimitError(`A value has at most ${limits.valueBytes} bytes, not ${write.value.length}`);
+      if (write.value.length > limits.valueBytes)
+        throw new LimitError(`A value has at most ${limits.valueBytes} bytes, not ${write.value.length}`);
       bytes += write.value.length;
     }
   }
   if (bytes > limits.batchBytes) throw new LimitError(`A batch has at most ${limits.batchBytes} bytes, not ${bytes}`);
+  return bytes;
 }
 
 /** @throws {LimitError} */

@@ -2,7 +2,19 @@ import { bytesToMapKey } from "../base/bytes.ts";
 import { decodeJson, encodeJson } from "../base/json.ts";
 import { encodeTuple, tupleRange, type Tuple } from "../base/tuple.ts";
 import type { Environment } from "../environment/environment.ts";
-import { type Batch, type BatchId, type Check, CommitUnknownError, type CommitOutcome, type Entry, type Key, type Store, StoreUnavailableError, type Version, type Write } from "./store.ts";
+import {
+  type Batch,
+  type BatchId,
+  type Check,
+  CommitUnknownError,
+  type CommitOutcome,
+  type Entry,
+  type Key,
+  type Store,
+  StoreUnavailableError,
+  type Version,
+  type Write,
+} from "./store.ts";
 
 /** Rows changed by others kept a transaction from committing, however often it was tried again. Nothing was written. */
 export class ConflictError extends Error {
@@ -46,7 +58,10 @@ export class Transaction {
   }
 
   /** Rows under `prefix` in the order of their keys, as they are in the store: not checked, without own writes. */
-  async list<T>(prefix: Tuple, options: { readonly limit: number; readonly reverse?: boolean }): Promise<{ readonly key: Key; readonly value: T }[]> {
+  async list<T>(
+    prefix: Tuple,
+    options: { readonly limit: number; readonly reverse?: boolean },
+  ): Promise<{ readonly key: Key; readonly value: T }[]> {
     const [answer] = await this.#store.read([{ ...tupleRange(prefix), limit: options.limit, reverse: options.reverse ?? false }]);
     return (answer ?? []).map((entry) => ({ key: entry.key, value: decodeJson<T>(entry.value) }));
   }
