@@ -1,0 +1,130 @@
+/**
+ * The HTTP API as a function from `Request` to `Response`: no socket, no process, no clock but the environment's.
+ *
+ * Every path answers with and without a slash at its end, and under `/latest` as under `/v1`.
+ */
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { type AccessOptions, accessCheck, defaultProject } from "./authentication.ts";
+import { eventStreamResponse } from "./body-sink.ts";
+import { isLegacyClient } from "./client-version.ts";
+import type { Call, Endpoint } from "./endpoint.ts";
+import { errorResponse, jsonResponse } from "./error-answer.ts";
+import { EventStream, pump, type Sink } from "./event-stream.ts";
+import { HttpError, noSuchPath, unprocessable } from "./http-error.ts";
+import { readJsonBody } from "./json-body.ts";
+import { openApiDocument } from "./openapi.ts";
+import { queryReader } from "./query.ts";
+import { allEndpoints } from "./routes/all.ts";
+import type { Services } from "./services.ts";
+import { validate } from "./validation.ts";
+
+export interface AppOptions extends AccessOptions {
+  /** Aborts when the server shuts down: streams end then, resumable. */
+  readonly closing?: AbortSignal;
+}
+
+/** The way to the client's connection, where there is one. */
+export interface Connection {
+  /** Sends the head of an event stream and gives the place to write it to. */
+  openSink(): Sink;
+  /** The response that tells the HTTP server that the answer is already on its way. */
+  readonly alreadySent: Response;
+}
+
+export interface App {
+  /** Never throws. */
+  fetch(request: Request, connection?: Connection): Response | Promise<Response>;
+  /** `fetch` for tests and scripts: `app.request("/v1/agents", { method: "POST", body })`. */
+  request(path: string, init?: RequestInit): Promise<Response>;
+  readonly endpoints: readonly Endpoint[];
+}
+
+export function createApp(services: Services, options: AppOptions = {}): App {
+  const { environment } = services;
+  const refuses = accessCheck(options);
+  const closing = options.closing ?? new AbortController().signal;
+  const endpoints = allEndpoints(services);
+  const router = new OpenAPIHono<{ Bindings: Partial<Connection> }>({ getPath: (request) => pathOf(request.url) });
+  for (const endpoint of endpoints)
+    router.on(endpoint.definition.method.toUpperCase(), routingPath(endpoint.definition.path), answerer(endpoint));
+  const document = openApiDocument(endpoints);
+  router.get("/openapi.json", () => jsonResponse(200, document()));
+  router.get("/v1/openapi.json", () => jsonResponse(200, document()));
+  router.notFound((context) => errorResponse(wrongMethod(context) ?? noSuchPath(), environment, context.req.raw));
+  router.onError((error, context) => errorResponse(error, environment, context.req.raw));
+
+  function answerer({ definition, handle }: Endpoint): (context: Context<{ Bindings: Partial<Connection> }>) => Promise<Response> {
+    const readQuery = definition.query === undefined ? undefined : queryReader(definition.query);
+    return async (context) => {
+      const request = context.req.raw;
+      const call: Call<unknown, unknown, unknown> = {
+        params: definition.params === undefined ? undefined : validate(definition.params, context.req.param(), "path"),
+        query: readQuery === undefined ? undefined : validate(definition.query!, readQuery(searchOf(request.url)), "query"),
+        body: definition.body === undefined ? undefined : await readBody(definition, request),
+        project: defaultProject,
+        headers: request.headers,
+        get isLegacyClient() {
+          return isLegacyClient(request.headers);
+        },
+        get signal() {
+          return request.signal;
+        },
+      };
+      const answer = await handle(call as Call<never, never, never>);
+      if (answer instanceof EventStream) return stream(answer, context.env);
+      if (definition.status === 204) return new Response(null, { status: 204 });
+      return jsonResponse(definition.status ?? 200, answer ?? null);
+    };
+  }
+
+  function stream(events: EventStream, connection: Partial<Connection> | undefined): Response {
+    if (connection?.openSink === undefined) return eventStreamResponse(events, environment, closing);
+    void pump(events, connection.openSink(), environment, closing);
+    return connection.alreadySent!;
+  }
+
+  function wrongMethod(context: Context): HttpError | undefined {
+    const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"].filter(
+      (method) => router.router.match(method, context.req.path)[0].length > 0,
+    );
+    return methods.length === 0 ? undefined : new HttpError(405, { detail: "Method Not Allowed" }, { allow: methods.join(", ") });
+  }
+
+  const fetch: App["fetch"] = (request, connection) => {
+    const refusal = refuses(request, pathOf(request.url));
+    return refusal === undefined ? router.fetch(request, connection) : errorResponse(refusal, environment, request);
+  };
+  return { fetch, request: async (path, init) => await fetch(new Request(new URL(path, "http://localhost"), init)), endpoints };
+}
+
+async function readBody(definition: Endpoint["definition"], request: Request): Promise<unknown> {
+  const value = await readJsonBody(request);
+  // `null` in place of an optional body is how V1's own clients leave it out.
+  if (value === undefined || (value === null && definition.bodyOptional === true)) {
+    if (definition.bodyOptional === true) return undefined;
+    throw unprocessable("body: required, expected a JSON object");
+  }
+  return validate(definition.body!, value, "body");
+}
+
+/** The path for routing: still percent-encoded, so that a slash inside a parameter stays one. */
+function pathOf(url: string): string {
+  const start = url.indexOf("/", url.indexOf("://") + 3);
+  if (start < 0) return "/";
+  const query = url.indexOf("?", start);
+  let end = query < 0 ? url.length : query;
+  while (end > start + 1 && url[end - 1] === "/") end--;
+  const path = url.slice(start, end);
+  return path.startsWith("/latest/") ? `/v1/${path.slice("/latest/".length)}` : path;
+}
+
+function searchOf(url: string): URLSearchParams {
+  const query = url.indexOf("?");
+  return new URLSearchParams(query < 0 ? "" : url.slice(query + 1));
+}
+
+/** `{label*}` becomes Hono's `:label{.+}`, and `{id}` its `:id`. */
+function routingPath(path: string): string {
+  return path.replace(/\{(\w+)(\*?)\}/g, (_, name: string, rest: string) => `:${name}${rest === "" ? "" : "{.+}"}`);
+}

@@ -1,0 +1,86 @@
+/** What each error of the layers below means to an HTTP client. The one place that knows. */
+import {
+  ActivationLostError,
+  ActorElsewhereError,
+  ActorMessageError,
+  CancelledError,
+  DeadlineExceededError,
+  MailboxFullError,
+  UnknownActorTypeError,
+} from "../actors/actor.ts";
+import type { Environment } from "../environment/environment.ts";
+import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/model.ts";
+import { CommitUnknownError, LimitError, StoreUnavailableError } from "../storage/store.ts";
+import { ConflictError } from "../storage/transaction.ts";
+import { conflict, HttpError, notFound, retryAfter, tooLarge, unprocessable } from "./http-error.ts";
+
+/** The answer to a request that failed with `error`. What nobody expected is logged under the trace id that the answer carries, and says nothing of the inside. */
+export function errorResponse(
+  error: unknown,
+  environment: Environment,
+  request: { readonly method: string; readonly url: string },
+): Response {
+  const known = error instanceof HttpError ? error : translate(error);
+  if (known !== undefined) {
+    const body = known.status === 422 ? { trace_id: traceId(environment), ...known.body } : known.body;
+    return jsonResponse(known.status, body, known.headers);
+  }
+  const trace = traceId(environment);
+  environment.log.write("error", "A request failed", { trace, method: request.method, path: pathOf(request.url), error });
+  return jsonResponse(500, { detail: "An unknown error occurred", trace_id: trace });
+}
+
+export function jsonResponse(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Response {
+  return new Response(JSON.stringify(body), { status, headers: { "content-type": "application/json", ...headers } });
+}
+
+/** A client must not repeat by itself what may already have happened. */
+const doNotRetry = { "x-should-retry": "false" };
+
+function translate(error: unknown): HttpError | undefined {
+  if (error instanceof ActorMessageError) return unprocessable(`body: ${error.message}`);
+  if (error instanceof MailboxFullError) return new HttpError(429, { detail: error.message }, retryAfter(error.retryAfterMilliseconds));
+  if (error instanceof DeadlineExceededError)
+    return new HttpError(504, { detail: error.message, started: error.started }, error.started ? doNotRetry : {});
+  if (error instanceof ActorElsewhereError) return new HttpError(503, { detail: error.message }, retryAfter(1_000));
+  if (error instanceof ActivationLostError) return new HttpError(503, { detail: error.message }, { ...retryAfter(1_000), ...doNotRetry });
+  if (error instanceof UnknownActorTypeError) return notFound("actor type", error.message);
+  if (error instanceof CancelledError) return conflict(error.message);
+  if (error instanceof ModelNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
+  if (error instanceof ModelError) return modelErrorAnswer(error);
+  if (error instanceof StoreUnavailableError)
+    return new HttpError(503, { detail: `The store cannot be reached: ${error.message}. Nothing was changed` }, retryAfter(1_000));
+  if (error instanceof CommitUnknownError)
+    return new HttpError(503, { detail: `${error.message}. Look whether the change is there before sending it again` }, doNotRetry);
+  if (error instanceof LimitError) return tooLarge(error.message);
+  if (error instanceof ConflictError) return conflict(error.message);
+  return undefined;
+}
+
+/** Letta's types and statuses of a model's errors. */
+export const modelErrors: Readonly<Record<ModelErrorKind, { readonly type: string; readonly status: number }>> = {
+  authentication: { type: "llm_authentication", status: 401 },
+  insufficientCredits: { type: "llm_insufficient_credits", status: 402 },
+  rateLimit: { type: "llm_rate_limit", status: 429 },
+  contextOverflow: { type: "llm_bad_request", status: 400 },
+  invalidRequest: { type: "llm_bad_request", status: 400 },
+  providerDown: { type: "llm_error", status: 502 },
+  timeout: { type: "llm_timeout", status: 504 },
+  contentFilter: { type: "llm_bad_request", status: 400 },
+  invalidResponse: { type: "llm_error", status: 502 },
+};
+
+function modelErrorAnswer(error: ModelError): HttpError {
+  const { type, status } = modelErrors[error.kind];
+  const headers = error.retryAfterMilliseconds === undefined ? {} : retryAfter(error.retryAfterMilliseconds);
+  return new HttpError(status, { error: { type, message: error.message, detail: null } }, headers);
+}
+
+function traceId(environment: Environment): string {
+  return environment.random.uuid().replaceAll("-", "");
+}
+
+/** Without the query, which may hold what people search for. */
+function pathOf(url: string): string {
+  return new URL(url, "http://localhost").pathname;
+}

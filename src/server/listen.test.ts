@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+import { request as httpRequest } from "node:http";
+import { connect } from "node:net";
+import { test } from "node:test";
+import { RealEnvironment } from "../environment/real-environment.ts";
+import type { App } from "./app.ts";
+import { EventStream, pump, type StreamEvent } from "./event-stream.ts";
+import { listen, ListenError, type Listening } from "./listen.ts";
+
+const environment = new RealEnvironment({ write: () => {} });
+
+/** An app that answers every request with one event stream. */
+function streamingApp(follow: (signal: AbortSignal) => AsyncIterable<readonly StreamEvent[]>, closing: AbortSignal): App {
+  return {
+    endpoints: [],
+    request: () => Promise.reject(new Error("Not over HTTP")),
+    fetch: (_request, connection) => {
+      void pump(new EventStream({ follow, runId: "run-1", after: 0, includePings: false }), connection!.openSink(), environment, closing);
+      return connection!.alreadySent;
+    },
+  };
+}
+
+const plainApp: App = { endpoints: [], request: () => Promise.reject(new Error("Not over HTTP")), fetch: () => new Response("hello") };
+
+async function start(app: App, close: () => void = () => {}): Promise<Listening> {
+  return await listen(app, { host: "127.0.0.1", port: 0, hasKey: false, environment, close });
+}
+
+function event(seq: number, last = false): StreamEvent {
+  return { seq, message: { message_type: "assistant_message", content: "x".repeat(10) }, last };
+}
+
+test("A port in use is an error that names the port and says what to do", async () => {
+  const first = await start(plainApp);
+  await assert.rejects(
+    listen(plainApp, { host: "127.0.0.1", port: first.port, hasKey: false, environment, close: () => {} }),
+    (error: Error) => {
+      assert.ok(error instanceof ListenError);
+      assert.match(error.message, new RegExp(`127\\.0\\.0\\.1:${first.port}: the port is in use.*--port`));
+      return true;
+    },
+  );
+  await first.close(100);
+});
+
+for (const host of ["0.0.0.0", "::", "192.0.2.1"])
+  test(`Without a key the server refuses to listen on ${host}`, async () => {
+    await assert.rejects(listen(plainApp, { host, port: 0, hasKey: false, environment, close: () => {} }), /KELPIE_API_KEY/);
+  });
+
+test("With a key the server listens beyond loopback", async () => {
+  const listening = await listen(plainApp, { host: "0.0.0.0", port: 0, hasKey: true, environment, close: () => {} });
+  assert.equal(await (await fetch(`http://127.0.0.1:${listening.port}/`)).text(), "hello");
+  await listening.close(100);
+});
+
+test("A stream over the socket arrives whole, in order, with [DONE] at its end", async () => {
+  const closing = new AbortController();
+  async function* follow(): AsyncGenerator<readonly StreamEvent[]> {
+    for (let seq = 1; seq <= 2_000; seq++) yield [event(seq, seq === 2_000)];
+  }
+  const listening = await start(streamingApp(follow, closing.signal));
+  const response = await fetch(listening.url);
+  assert.equal(response.headers.get("content-type"), "text/event-stream; charset=utf-8");
+  const frames = (await response.text()).split("\n\n").filter((frame) => frame !== "");
+  assert.equal(frames.length, 2_001);
+  assert.deepEqual(
+    frames.slice(0, -1).map((frame) => (JSON.parse(frame.slice("data: ".length)) as { seq_id: number }).seq_id),
+    Array.from({ length: 2_000 }, (_, index) => index + 1),
+  );
+  assert.equal(frames.at(-1), "data: [DONE]");
+  await listening.close(100);
+});
+
+test("Events of one turn of the event loop leave in one write", async () => {
+  const closing = new AbortController();
+  async function* follow(): AsyncGenerator<readonly StreamEvent[]> {
+    for (let seq = 1; seq <= 50; seq++) yield [event(seq, seq === 50)];
+  }
+  const listening = await start(streamingApp(follow, closing.signal));
+  const chunks = await new Promise<number>((resolve, reject) => {
+    httpRequest(listening.url, (response) => {
+      let count = 0;
+      response.on("data", () => count++);
+      response.on("end", () => resolve(count));
+    })
+      .on("error", reject)
+      .end();
+  });
+  assert.ok(chunks <= 3, `${chunks} chunks`);
+  await listening.close(100);
+});
+
+test("A reader that does not read stops the pulling of events", async () => {
+  const closing = new AbortController();
+  let pulled = 0;
+  const text = "x".repeat(64 * 1024);
+  async function* follow(signal: AbortSignal): AsyncGenerator<readonly StreamEvent[]> {
+    // 4 GB, more than any socket buffer holds.
+    while (pulled < 65_536 && !signal.aborted) yield [{ seq: ++pulled, message: { message_type: "assistant_message", content: text } }];
+  }
+  const listening = await start(streamingApp(follow, closing.signal));
+  const socket = connect(listening.port, "127.0.0.1");
+  socket.pause();
+  socket.write("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+  let before = -1;
+  // Quiet when nothing was pulled during a whole interval: the kernel's buffers are full by then.
+  while (before !== pulled || pulled === 0) {
+    before = pulled;
+    await environment.clock.sleep(50);
+  }
+  assert.ok(pulled < 1_000, `${pulled} batches of 64 KB were pulled`);
+  socket.destroy();
+  await listening.close(1_000);
+});
+
+test("A reader that goes away ends its stream's source", { timeout: 5_000 }, async () => {
+  const closing = new AbortController();
+  const ended = Promise.withResolvers<void>();
+  async function* follow(signal: AbortSignal): AsyncGenerator<readonly StreamEvent[]> {
+    yield [event(1)];
+    await environment.clock.sleep(60_000, signal);
+    ended.resolve();
+  }
+  const listening = await start(streamingApp(follow, closing.signal));
+  const reader = new AbortController();
+  const response = await fetch(listening.url, { signal: reader.signal });
+  await response.body!.getReader().read();
+  reader.abort();
+  await ended.promise;
+  await listening.close(100);
+});
+
+test("Closing ends a stream without [DONE], so that its reader resumes it elsewhere", { timeout: 5_000 }, async () => {
+  const closing = new AbortController();
+  async function* follow(signal: AbortSignal): AsyncGenerator<readonly StreamEvent[]> {
+    yield [event(1)];
+    await environment.clock.sleep(60_000, signal);
+  }
+  const listening = await start(streamingApp(follow, closing.signal), () => closing.abort());
+  const response = await fetch(listening.url);
+  const text = response.text();
+  // The head is here, so the stream is open.
+  await listening.close(5_000);
+  assert.match(await text, /"seq_id":1/);
+  assert.doesNotMatch(await text, /DONE/);
+});
+
+test("After the grace period, answers that do not end are cut off", { timeout: 5_000 }, async () => {
+  const arrived = Promise.withResolvers<void>();
+  const hanging: App = {
+    ...plainApp,
+    fetch: () => {
+      arrived.resolve();
+      return new Promise(() => {});
+    },
+  };
+  const listening = await start(hanging);
+  const response = assert.rejects(fetch(listening.url));
+  await arrived.promise;
+  await listening.close(10);
+  await response;
+});

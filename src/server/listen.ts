@@ -1,0 +1,122 @@
+/** Adapter: serves the app on a TCP port with Node's HTTP server. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { getRequestListener } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import type { Environment } from "../environment/environment.ts";
+import type { App } from "./app.ts";
+import { isLoopbackName } from "./authentication.ts";
+import { socketSink } from "./socket-sink.ts";
+
+export interface ListenOptions {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** Whether the app asks for a key; without one it is reachable from this machine only. */
+  readonly hasKey: boolean;
+  readonly environment: Environment;
+  /** Aborts the app's `closing` signal. */
+  readonly close: () => void;
+}
+
+export interface Listening {
+  readonly host: string;
+  readonly port: number;
+  readonly url: string;
+  /**
+   * Takes no more connections, ends event streams so that clients can resume them, and waits for the answers under
+   * way: at most `graceMilliseconds`, then it closes what is left.
+   */
+  close(graceMilliseconds: number): Promise<void>;
+}
+
+/** A key is missing, or the address cannot be had. The message says what to do. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
+}
+
+const headersMillisecondsMax = 20_000;
+/** For a whole request with its body. */
+const requestMillisecondsMax = 300_000;
+/** Longer than the idle time of common load balancers, so that they close first and no request is lost between. */
+const keepAliveMilliseconds = 75_000;
+const headerBytesMax = 64 * 1024;
+const connectionsMax = 20_000;
+const drainPauseMilliseconds = 20;
+
+/** @throws {ListenError} */
+export async function listen(app: App, options: ListenOptions): Promise<Listening> {
+  const { host, port } = options;
+  if (!options.hasKey && !isLoopbackName(host.includes(":") ? `[${host}]` : host))
+    throw new ListenError(
+      `Refusing to listen on ${host} without a key: everybody who can reach this machine could use it. Set KELPIE_API_KEY, or listen on 127.0.0.1`,
+    );
+  const server = createServer(
+    {
+      headersTimeout: headersMillisecondsMax,
+      requestTimeout: requestMillisecondsMax,
+      keepAliveTimeout: keepAliveMilliseconds,
+      maxHeaderSize: headerBytesMax,
+    },
+    listenerOf(app),
+  );
+  server.maxConnections = connectionsMax;
+  await bind(server, host, port);
+  const address = server.address() as AddressInfo;
+  const shownHost = address.address.includes(":") ? `[${address.address}]` : address.address;
+  return {
+    host: address.address,
+    port: address.port,
+    url: `http://${shownHost === "127.0.0.1" || shownHost === "[::1]" ? "localhost" : shownHost}:${address.port}`,
+    close: async (graceMilliseconds) => {
+      options.close();
+      await drain(server, options.environment, graceMilliseconds);
+    },
+  };
+}
+
+async function drain(server: Server, { clock }: Environment, graceMilliseconds: number): Promise<void> {
+  const finished = new AbortController();
+  const closed = new Promise<void>((resolve) => server.close(() => resolve())).then(() => finished.abort());
+  const end = clock.elapsed() + graceMilliseconds;
+  // A kept-alive connection that becomes idle while the server closes is not closed by Node itself.
+  while (!finished.signal.aborted && clock.elapsed() < end) {
+    server.closeIdleConnections();
+    await clock.sleep(drainPauseMilliseconds, finished.signal);
+  }
+  server.closeAllConnections();
+  await closed;
+}
+
+function listenerOf(app: App): (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void> {
+  return getRequestListener(
+    (request, env) =>
+      app.fetch(request, {
+        openSink: () => socketSink((env as { outgoing: ServerResponse }).outgoing),
+        alreadySent: RESPONSE_ALREADY_SENT,
+      }),
+    { hostname: "localhost" },
+  );
+}
+
+async function bind(server: Server, host: string, port: number): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => reject(new ListenError(explain(error, host, port), { cause: error })));
+    server.listen(port, host, resolve);
+  });
+}
+
+function explain(error: NodeJS.ErrnoException, host: string, port: number): string {
+  const place = `${host}:${port}`;
+  switch (error.code) {
+    case "EADDRINUSE":
+      return `Cannot listen on ${place}: the port is in use. Stop the other program, or choose another port with --port or PORT`;
+    case "EACCES":
+      return `Cannot listen on ${place}: this needs more rights. Choose a port above 1023`;
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return `Cannot listen on ${place}: this machine has no address ${host}`;
+    default:
+      return `Cannot listen on ${place}: ${error.message}`;
+  }
+}
