@@ -85,6 +85,12 @@ export function hashText(text: string, basis: number): number {
   return hash >>> 0;
 }
 
+export function hashBytes(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash >>> 0;
+}
+
 /** The finalizer of MurmurHash3: every bit of the input changes each bit of the output with probability one half. */
 function mix(value: number): number {
   let bits = value | 0;

@@ -20,7 +20,7 @@ import {
 } from "../src/storage/store.ts";
 import type { Kernel } from "./kernel.ts";
 import { type Incarnation, never } from "./process.ts";
-import type { RandomStream } from "./random.ts";
+import { hashBytes, type RandomStream } from "./random.ts";
 
 /** Chances, each from 0 to 1, of what can happen to one call. */
 export interface StoreFaults {
@@ -179,7 +179,10 @@ export class StoreTwin implements Store {
 }
 
 function describeBatch(batch: Batch): string {
-  const writes = batch.writes.map((write) => `${write.kind} ${shortKey(write.kind === "deleteRange" ? write.begin : write.key)}`);
+  const writes = batch.writes.map((write) => {
+    if (write.kind === "set") return `set ${shortKey(write.key)} ${hashBytes(write.value)}`;
+    return `${write.kind} ${shortKey(write.kind === "deleteRange" ? write.begin : write.key)}`;
+  });
   return `${batch.id} ${batch.checks.length} checks ${writes.join(" ")}`;
 }
 

@@ -1,0 +1,23 @@
+/** What can be simulated: a new workload or planted bug is one line here. */
+import { mutants as planted } from "./mutants.ts";
+import type { Workload } from "./run.ts";
+import { transactions } from "./workloads/transactions.ts";
+import type { Mutant } from "./world.ts";
+
+export const workloads: readonly Workload[] = [transactions];
+
+export const mutants: readonly Mutant[] = planted;
+
+export function workloadNamed(name: string): Workload {
+  const workload = workloads.find((each) => each.name === name);
+  if (workload === undefined)
+    throw new RangeError(`There is no workload ${JSON.stringify(name)}: there are ${workloads.map((each) => each.name).join(", ")}`);
+  return workload;
+}
+
+export function mutantNamed(name: string): Mutant {
+  const mutant = mutants.find((each) => each.name === name);
+  if (mutant === undefined)
+    throw new RangeError(`There is no mutant ${JSON.stringify(name)}: there are ${mutants.map((each) => each.name).join(", ")}`);
+  return mutant;
+}
