@@ -1,0 +1,80 @@
+/** `kelpie serve`: runs the server until it is told to stop, and tells a newcomer what to do next. */
+import { type Command, exitCodes, jsonOption } from "./command.ts";
+import type { Program, RunningServer } from "./program.ts";
+
+/** npm passes Ctrl-C on to a process that has already got it from the terminal: both are one wish. */
+const sameSignalMilliseconds = 300;
+
+export function serveCommand(program: Program): Command {
+  return {
+    name: "serve",
+    summary: "Run the server",
+    usage: "[options]",
+    description: "runs the server with its store in one file, until Ctrl-C or SIGTERM. A second one stops it at once",
+    options: [...program.serveOptions, { ...jsonOption, meaning: "Print one line of JSON when ready, instead of the banner" }],
+    examples: [
+      "kelpie serve",
+      "kelpie serve --port 9000 --data /var/lib/kelpie",
+      "OPENAI_API_KEY=… kelpie serve --model openai/gpt-5-mini",
+      "KELPIE_API_KEY=… kelpie serve --host 0.0.0.0",
+    ],
+    async run(input) {
+      const server = await program.serve(input.values);
+      for (const warning of server.warnings) program.terminal.note(program.terminal.style("yellow", `Note: ${warning}`));
+      if (input.flags.has("json"))
+        program.terminal.line(JSON.stringify({ url: server.url, data: server.dataFile, model: server.model, pid: process.pid }));
+      else for (const line of banner(server, program)) program.terminal.line(line);
+      return await untilStopped(server, program);
+    },
+  };
+}
+
+async function untilStopped(server: RunningServer, program: Program): Promise<number> {
+  const keepAlive = setInterval(() => {}, 2 ** 30);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      let stoppingSince: number | undefined;
+      const forget = program.onSignal((signal) => {
+        if (stoppingSince === undefined) {
+          stoppingSince = performance.now();
+          program.terminal.note(`${signal}: finishing the steps in progress; runs go on at the next start (again to stop at once)`);
+          server.stop().then(() => resolve(exitCodes.ok), reject);
+        } else if (performance.now() - stoppingSince > sameSignalMilliseconds) {
+          forget();
+          resolve(signal === "SIGINT" ? exitCodes.interrupted : exitCodes.terminated);
+        }
+      });
+    });
+  } finally {
+    clearInterval(keepAlive);
+  }
+}
+
+function banner(server: RunningServer, { terminal, version }: Program): string[] {
+  const bold = (text: string): string => terminal.style("bold", text);
+  const dim = (text: string): string => terminal.style("dim", text);
+  const isDemo = server.model === "kelpie/demo";
+  const authorization = server.hasKey ? ' -H "authorization: Bearer $KELPIE_API_KEY"' : "";
+  return [
+    "",
+    `  ${bold(`Kelpie ${version}`)} is ready at ${bold(server.url)}  ${dim(`(${(server.startMilliseconds / 1000).toFixed(1)} s)`)}`,
+    "",
+    `  data    ${server.dataFile}`,
+    `  model   ${server.model}${isDemo ? "  (not a language model: a small program that shows how everything works, without a key)" : ""}`,
+    ...(isDemo
+      ? [`          ${dim("For a real one set OPENAI_API_KEY, ANTHROPIC_API_KEY, OPENROUTER_API_KEY or OLLAMA_BASE_URL, and start again")}`]
+      : []),
+    `  key     ${server.hasKey ? "required (KELPIE_API_KEY)" : "none: only this machine can reach it"}`,
+    "",
+    "  Try it, in another terminal:",
+    `    ${bold("npm run kelpie -- chat")}`,
+    `    curl${authorization} ${server.url}/v1/agents`,
+    "",
+    "  Letta's clients and letta-code work unchanged:",
+    `    LETTA_BASE_URL=${server.url} letta`,
+    `    ${dim(`new Letta({ baseURL: "${server.url}" })`)}`,
+    "",
+    `  ${dim("Ctrl-C stops it; what agents were doing goes on at the next start.")}`,
+    "",
+  ];
+}

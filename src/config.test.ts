@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ConfigError, loadConfig } from "./config.ts";
+
+const load = (flags: Record<string, string>, variables: Record<string, string> = {}) =>
+  loadConfig(new Map(Object.entries(flags)), variables);
+
+test("Without flags and variables everything has its default", () => {
+  const { config, providers, warnings } = load({});
+  assert.deepEqual(config, {
+    port: 8283,
+    host: "127.0.0.1",
+    apiKey: undefined,
+    dataDirectory: ".kelpie",
+    defaultModel: undefined,
+    logLevel: "warn",
+    logFormat: "text",
+    stopSeconds: 20,
+  });
+  assert.deepEqual([providers, warnings], [{}, []]);
+});
+
+test("A flag comes before Kelpie's variable, and that before another program's name", () => {
+  assert.equal(load({ port: "1" }, { KELPIE_PORT: "2", PORT: "3" }).config.port, 1);
+  assert.equal(load({}, { KELPIE_PORT: "2", PORT: "3" }).config.port, 2);
+  assert.equal(load({}, { PORT: "3" }).config.port, 3);
+  assert.equal(load({}, { LETTA_SERVER_PASSWORD: "a-password" }).config.apiKey, "a-password");
+  assert.equal(load({}, { LETTA_DEFAULT_LLM_HANDLE: "openai/gpt-5" }).config.defaultModel, "openai/gpt-5");
+});
+
+test("An empty variable counts as not set", () => {
+  assert.equal(load({}, { KELPIE_PORT: "", OPENAI_API_KEY: "" }).config.port, 8283);
+  assert.deepEqual(load({}, { OPENAI_API_KEY: "" }).providers, {});
+});
+
+test("Variables of providers are handed on, others are not", () => {
+  assert.deepEqual(load({}, { OPENAI_API_KEY: "sk-1", HOME: "/x", OLLAMA_BASE_URL: "http://localhost:11434" }).providers, {
+    OPENAI_API_KEY: "sk-1",
+    OLLAMA_BASE_URL: "http://localhost:11434",
+  });
+});
+
+test("Variables of Letta V1 that mean nothing here are named, with the reason", () => {
+  const { warnings } = load({}, { LETTA_PG_URI: "postgresql://letta", LETTA_REDIS_HOST: "redis" });
+  assert.equal(warnings.length, 2);
+  assert.match(warnings[0]!, /LETTA_PG_URI is ignored: .*store file/);
+});
+
+for (const [flags, variables, message] of [
+  [{ port: "http" }, {}, '--port must be a whole number from 0 to 65535, not "http"'],
+  [{ port: "65536" }, {}, '--port must be a whole number from 0 to 65535, not "65536"'],
+  [{ port: "-1" }, {}, '--port must be a whole number from 0 to 65535, not "-1"'],
+  [{}, { PORT: "80 " }, 'PORT must be a whole number from 0 to 65535, not "80 "'],
+  [{ prot: "1" }, {}, "There is no setting --prot. Did you mean port?"],
+  [{}, { KELPIE_PROT: "1" }, "There is no setting KELPIE_PROT. Did you mean KELPIE_PORT?"],
+  [{}, { KELPIE_ZZZZZZZZ: "1" }, "There is no setting KELPIE_ZZZZZZZZ."],
+  [{}, { KELPIE_API_KEY: "short" }, "KELPIE_API_KEY must be at least 8 visible ASCII characters, without spaces"],
+  [{ "log-level": "loud" }, {}, '--log-level must be one of debug, info, warn, error, not "loud"'],
+  [{ model: "gpt-5" }, {}, '--model must be a handle such as openai/gpt-5-mini, not "gpt-5"'],
+  [{ host: "a b" }, {}, '--host must be a host name or an IP address, not "a b"'],
+  [{}, { OLLAMA_BASE_URL: "localhost:11434" }, 'OLLAMA_BASE_URL must be a URL that starts with http:// or https://, not "localhost:11434"'],
+  [
+    {},
+    { OPENAI_API_KEY: "sk-1\n" },
+    "OPENAI_API_KEY must be visible ASCII characters: there is a space, a line break or a foreign letter in it",
+  ],
+  [{}, { SECURE: "true" }, "SECURE asks for a key, and none is set: set KELPIE_API_KEY"],
+] as const)
+  test(`Refused: ${message}`, () =>
+    assert.throws(
+      () => load(flags, variables),
+      (error) => error instanceof ConfigError && error.message === message,
+    ));

@@ -1,0 +1,253 @@
+/**
+ * Every setting of Kelpie, in one table: its flag, its variables, its type, its default and what it means.
+ *
+ * A flag comes before a variable, and Kelpie's own variable before another program's name for the same thing. An empty
+ * variable counts as not set, as compose files pass those. Everything is checked before anything starts: an unknown
+ * `KELPIE_` variable and a malformed value are errors that name themselves.
+ *
+ * `docs/reference/configuration.md` is written from this table by `scripts/configuration-page.ts`.
+ */
+import { suggestion } from "./base/nearest.ts";
+import type { LogLevel } from "./environment/environment.ts";
+
+export interface Config {
+  readonly port: number;
+  readonly host: string;
+  readonly apiKey: string | undefined;
+  readonly dataDirectory: string;
+  readonly defaultModel: string | undefined;
+  readonly logLevel: LogLevel;
+  readonly logFormat: "text" | "json";
+  readonly stopSeconds: number;
+}
+
+export interface Setting<T> {
+  /** Without dashes. Secrets have none: other users of a machine see the arguments of its processes. */
+  readonly flag?: string;
+  /** Kelpie's own name first. */
+  readonly variables: readonly [string, ...string[]];
+  /** The kind of value, as a person reads it. */
+  readonly type: string;
+  readonly default: T;
+  readonly meaning: string;
+  readonly isSecret?: boolean;
+  /** The value, or a sentence about what would be right. */
+  parse(text: string): { readonly value: T } | { readonly expected: string };
+}
+
+export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> } = {
+  port: {
+    flag: "port",
+    variables: ["KELPIE_PORT", "PORT"],
+    ...integer(0, 65_535),
+    default: 8283,
+    meaning: "The port to listen on; 0 takes any free one",
+  },
+  host: {
+    flag: "host",
+    variables: ["KELPIE_HOST"],
+    ...pattern("host name or address", /^[a-z0-9.:_-]+$/i, "a host name or an IP address"),
+    default: "127.0.0.1",
+    meaning: "The address to listen on. Beyond the loopback address a key is required",
+  },
+  apiKey: {
+    variables: ["KELPIE_API_KEY", "LETTA_SERVER_PASSWORD"],
+    ...optional(pattern("secret", /^[\x21-\x7e]{8,}$/, "at least 8 visible ASCII characters, without spaces")),
+    default: undefined,
+    isSecret: true,
+    meaning: "The key that every request must carry, as `Authorization: Bearer <key>`; without one only this machine is served",
+  },
+  dataDirectory: {
+    flag: "data",
+    variables: ["KELPIE_DATA"],
+    ...pattern("folder", /\S/, "the path of a folder"),
+    default: ".kelpie",
+    meaning: "Where the store file `kelpie.db` is; made if it is missing",
+  },
+  defaultModel: {
+    flag: "model",
+    variables: ["KELPIE_MODEL", "LETTA_DEFAULT_LLM_HANDLE"],
+    ...optional(pattern("handle", /^[^/\s]+\/\S+$/, "a handle such as openai/gpt-5-mini")),
+    default: undefined,
+    meaning: "The model of agents that name none; if left out, a good one of the first provider that is configured, or the demo model",
+  },
+  logLevel: {
+    flag: "log-level",
+    variables: ["KELPIE_LOG_LEVEL"],
+    ...oneOf<LogLevel>("debug", "info", "warn", "error"),
+    default: "warn",
+    meaning: "The least important log entries to write, on standard error",
+  },
+  logFormat: {
+    flag: "log-format",
+    variables: ["KELPIE_LOG_FORMAT"],
+    ...oneOf("text", "json"),
+    default: "text",
+    meaning: "How a log entry is written",
+  },
+  stopSeconds: {
+    flag: "stop-seconds",
+    variables: ["KELPIE_STOP_SECONDS"],
+    ...integer(0, 3_600),
+    default: 20,
+    meaning: "How long a stop waits for the requests in progress",
+  },
+};
+
+interface NamedVariable {
+  readonly name: string;
+  readonly meaning: string;
+  readonly type: "secret" | "URL";
+}
+
+/** What configures providers of models, under the names that the providers and Letta gave them. */
+export const providerVariables: readonly NamedVariable[] = [
+  { name: "OPENAI_API_KEY", type: "secret", meaning: "OpenAI" },
+  { name: "OPENAI_API_BASE", type: "URL", meaning: "Another server that speaks OpenAI's API, instead of OpenAI" },
+  { name: "ANTHROPIC_API_KEY", type: "secret", meaning: "Anthropic" },
+  { name: "OPENROUTER_API_KEY", type: "secret", meaning: "OpenRouter" },
+  { name: "OLLAMA_BASE_URL", type: "URL", meaning: "Ollama; one on this machine is found without it" },
+  { name: "LMSTUDIO_BASE_URL", type: "URL", meaning: "LM Studio; one on this machine is found without it" },
+  { name: "VLLM_API_BASE", type: "URL", meaning: "vLLM, or another server that speaks OpenAI's Chat Completions" },
+];
+
+/** Read by the commands that talk to a server. */
+export const clientVariables: readonly { readonly name: string; readonly meaning: string }[] = [
+  { name: "KELPIE_SERVER", meaning: "The address of the Kelpie that `chat`, `agents` and `runs` talk to; `http://127.0.0.1:8283`" },
+  { name: "LETTA_BASE_URL", meaning: "The same, if KELPIE_SERVER is not set" },
+  { name: "LETTA_API_KEY", meaning: "The key that those commands send, if KELPIE_API_KEY is not set" },
+  { name: "NO_COLOR", meaning: "Anything but empty: no colours" },
+];
+
+const noDatabase = "Kelpie keeps everything in its own store file and uses no PostgreSQL or Redis";
+const noContainers = "Kelpie does not run tools' code yet";
+
+/** Variables of Letta V1 that mean nothing here, and why. */
+export const ignoredVariables: Readonly<Record<string, string>> = {
+  LETTA_PG_URI: noDatabase,
+  LETTA_PG_DB: noDatabase,
+  LETTA_PG_USER: noDatabase,
+  LETTA_PG_PASSWORD: noDatabase,
+  LETTA_PG_HOST: noDatabase,
+  LETTA_PG_PORT: noDatabase,
+  LETTA_PG_POOL_SIZE: noDatabase,
+  LETTA_DISABLE_SQLALCHEMY_POOLING: noDatabase,
+  LETTA_REDIS_HOST: noDatabase,
+  LETTA_REDIS_PORT: noDatabase,
+  LETTA_ENCRYPTION_KEY: "Kelpie does not encrypt its store file; keep it on an encrypted disk",
+  LETTA_DEFAULT_EMBEDDING_HANDLE: "Kelpie searches by words; there are no embeddings yet",
+  LETTA_MEMFS_SERVICE_URL: "Kelpie has no memory file system yet",
+  GLOBAL_MAX_CONTEXT_WINDOW_LIMIT: "set context_window_limit on the agent instead",
+  TOOL_EXEC_DIR: noContainers,
+  TOOL_SANDBOX_TIMEOUT: noContainers,
+  E2B_API_KEY: noContainers,
+  MCP_DISABLE_STDIO: "Kelpie has no MCP servers yet",
+};
+
+/** Settings that switch V1's password on. Here a key that is set is always required, so they can only ask for one that is missing. */
+const secureVariables = ["SECURE", "LETTA_SERVER_SECURE"];
+
+/** A setting is unknown or malformed. The message names it. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Values of `providerVariables` that are set. */
+  readonly providers: Readonly<Record<string, string>>;
+  /** Variables that were given and mean nothing here, one sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/** @throws {ConfigError} */
+export function loadConfig(flags: ReadonlyMap<string, string>, variables: Readonly<Record<string, string | undefined>>): LoadedConfig {
+  refuseUnknown(flags, variables);
+  const config = Object.fromEntries(
+    Object.entries(settings).map(([name, setting]) => [name, valueOf(setting as Setting<unknown>, flags, variables)]),
+  ) as unknown as Config;
+  const secure = secureVariables.find((name) => /^(true|1|yes)$/i.test(variables[name] ?? ""));
+  if (secure !== undefined && config.apiKey === undefined)
+    throw new ConfigError(`${secure} asks for a key, and none is set: set KELPIE_API_KEY`);
+  return { config, providers: providersIn(variables), warnings: warningsFor(variables) };
+}
+
+function refuseUnknown(flags: ReadonlyMap<string, string>, variables: Readonly<Record<string, string | undefined>>): void {
+  const flagNames = Object.values(settings).flatMap((setting) => (setting.flag === undefined ? [] : [setting.flag]));
+  for (const flag of flags.keys())
+    if (!flagNames.includes(flag)) throw new ConfigError(`There is no setting --${flag}.${suggestion(flag, flagNames)}`);
+  const known = [...Object.values(settings).flatMap((setting) => setting.variables), ...clientVariables.map(({ name }) => name)];
+  for (const name of Object.keys(variables))
+    if (name.startsWith("KELPIE_") && !known.includes(name))
+      throw new ConfigError(
+        `There is no setting ${name}.${suggestion(
+          name,
+          known.filter((candidate) => candidate.startsWith("KELPIE_")),
+        )}`,
+      );
+}
+
+function valueOf<T>(setting: Setting<T>, flags: ReadonlyMap<string, string>, variables: Readonly<Record<string, string | undefined>>): T {
+  const flag = setting.flag === undefined ? undefined : flags.get(setting.flag);
+  const variable = setting.variables.find((name) => (variables[name] ?? "") !== "");
+  const text = flag ?? (variable === undefined ? undefined : variables[variable]);
+  if (text === undefined) return setting.default;
+  const parsed = setting.parse(text);
+  if ("value" in parsed) return parsed.value;
+  const name = flag === undefined ? variable : `--${setting.flag}`;
+  // A secret that is malformed is still a secret.
+  const shown = setting.isSecret === true ? "" : `, not ${JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text)}`;
+  throw new ConfigError(`${name} must be ${parsed.expected}${shown}`);
+}
+
+function providersIn(variables: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const { name, type } of providerVariables) {
+    const text = variables[name] ?? "";
+    if (text === "") continue;
+    if (type === "URL" && !/^https?:\/\/[^\s/]/.test(text))
+      throw new ConfigError(`${name} must be a URL that starts with http:// or https://, not ${JSON.stringify(text.slice(0, 60))}`);
+    if (type === "secret" && /[^\x21-\x7e]/.test(text))
+      throw new ConfigError(`${name} must be visible ASCII characters: there is a space, a line break or a foreign letter in it`);
+    found[name] = text;
+  }
+  return found;
+}
+
+function warningsFor(variables: Readonly<Record<string, string | undefined>>): string[] {
+  return Object.entries(ignoredVariables)
+    .filter(([name]) => (variables[name] ?? "") !== "")
+    .map(([name, why]) => `${name} is ignored: ${why}`);
+}
+
+type Parser<T> = Pick<Setting<T>, "type" | "parse">;
+
+function integer(min: number, max: number): Parser<number> {
+  const expected = `a whole number from ${min} to ${max}`;
+  return {
+    type: `${min} to ${max}`,
+    parse: (text) => {
+      const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+      return value >= min && value <= max ? { value } : { expected };
+    },
+  };
+}
+
+function pattern(type: string, expression: RegExp, expected: string): Parser<string> {
+  return { type, parse: (text) => (expression.test(text) ? { value: text } : { expected }) };
+}
+
+function oneOf<T extends string>(...values: readonly T[]): Parser<T> {
+  const expected = `one of ${values.join(", ")}`;
+  return {
+    type: values.join(", "),
+    parse: (text) => {
+      const value = values.find((candidate) => candidate === text);
+      return value === undefined ? { expected } : { value };
+    },
+  };
+}
+
+function optional<T>(parser: Parser<T>): Parser<T | undefined> {
+  return parser;
+}
