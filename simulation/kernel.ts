@@ -49,13 +49,16 @@ export type RunEnd = "stopped" | "idle" | "eventsMax" | "virtualMillisecondsMax"
 export class Kernel {
   readonly trace: Trace;
   readonly limits: KernelLimits;
+  readonly #guard: () => () => void;
   readonly #heap = new EventHeap();
   #now = 0;
   #sequence = 0;
   #events = 0;
   #isStopped = false;
 
-  constructor(options: { readonly trace?: Trace; readonly limits?: Partial<KernelLimits> } = {}) {
+  /** `guardsGlobals: false` is for code that lives in real time beside the simulation, such as a contract suite. */
+  constructor(options: { readonly trace?: Trace; readonly limits?: Partial<KernelLimits>; readonly guardsGlobals?: boolean } = {}) {
+    this.#guard = options.guardsGlobals === false ? () => () => {} : guardGlobals;
     this.trace = options.trace ?? new Trace();
     this.limits = { eventsMax: 2_000_000, virtualMillisecondsMax: 24 * 3_600_000, ...options.limits };
   }
@@ -110,7 +113,7 @@ export class Kernel {
     const drain = drainMicrotasks;
     // With the native drain nothing else of this thread can run meanwhile: the guards hit simulated code only.
     if (drain !== undefined) return await inMacrotask(() => this.#runGuarded(drain));
-    const restore = guardGlobals();
+    const restore = this.#guard();
     try {
       for (;;) {
         const end = this.#step();
@@ -123,7 +126,7 @@ export class Kernel {
   }
 
   #runGuarded(drain: () => void): RunEnd {
-    const restore = guardGlobals();
+    const restore = this.#guard();
     try {
       for (;;) {
         const end = this.#step();
