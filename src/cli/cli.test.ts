@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { runCommandLine } from "./cli.ts";
+import { CommandError, exitCodes } from "./command.ts";
+import { testProgram } from "./testing.ts";
+
+const commands = ["serve", "chat", "agents", "runs", "doctor"];
+
+test("Without a command, and with help, it lists the commands", async () => {
+  for (const args of [[], ["help"], ["--help"], ["-h"]]) {
+    const program = testProgram();
+    assert.equal(await runCommandLine(args, program), exitCodes.ok);
+    for (const name of commands) assert.match(program.output(), new RegExp(`^  ${name} `, "m"));
+  }
+});
+
+for (const name of commands)
+  test(`kelpie ${name} --help and kelpie help ${name} say the same, with examples`, async () => {
+    const [first, second] = [testProgram(), testProgram()];
+    assert.equal(await runCommandLine([name, "--help"], first), exitCodes.ok);
+    assert.equal(await runCommandLine(["help", name], second), exitCodes.ok);
+    assert.equal(first.output(), second.output());
+    assert.match(first.output(), new RegExp(`^Examples:\\n {2}(\\S*=\\S+ )?kelpie ${name}`, "m"));
+  });
+
+test("The version is a line, or JSON", async () => {
+  const program = testProgram();
+  await runCommandLine(["version"], program);
+  assert.match(program.output(), /^kelpie 1\.2\.3 \(Node v\d+/);
+  const json = testProgram();
+  await runCommandLine(["version", "--json"], json);
+  assert.equal((JSON.parse(json.output()) as { version: string }).version, "1.2.3");
+});
+
+for (const [args, code, note] of [
+  [["serv"], exitCodes.usage, /no command "serv"\. Did you mean serve\?/],
+  [["help", "chatt"], exitCodes.usage, /Did you mean chat\?/],
+  [["serve", "--prot", "1"], exitCodes.usage, /no option --prot\. Did you mean --port\?/],
+  [["chat", "hello"], exitCodes.usage, /kelpie chat --message "hello"/],
+  [["chat", "--agent", "a", "--new"], exitCodes.usage, /--agent names an agent that exists/],
+  [["agents", "lst"], exitCodes.usage, /cannot "lst".*Did you mean list\?/],
+  [["agents", "show"], exitCodes.usage, /show needs agent/],
+  [["agents", "list", "--limit", "0"], exitCodes.usage, /--limit is a number from 1 to 9999, not "0"/],
+  [["runs", "follow", "run-1", "--after", "x"], exitCodes.usage, /--after is the number of an event, not "x"/],
+  [["agents", "list", "--server", "localhost:1"], exitCodes.usage, /not a URL: "localhost:1"/],
+  [
+    ["agents", "list", "--server", "http://127.0.0.9:64999"],
+    exitCodes.unreachable,
+    /No Kelpie answers at http:\/\/127\.0\.0\.9:64999: nothing listens there/,
+  ],
+] as const)
+  test(`kelpie ${args.join(" ")} ends with ${code}`, async () => {
+    const program = testProgram();
+    assert.equal(await runCommandLine(args, program), code);
+    assert.match(program.notes(), note);
+    assert.equal(program.output(), "");
+  });
+
+test("A server that cannot start says why, without a stack", async () => {
+  const program = testProgram({ serve: () => Promise.reject(new CommandError("the port is in use")) });
+  assert.equal(await runCommandLine(["serve"], program), exitCodes.failed);
+  assert.equal(program.notes(), "error: the port is in use\n");
+});
+
+test("serve shows the address, the data, and that the demo model is not one", async () => {
+  const { program, stopped } = servingProgram();
+  const code = runCommandLine(["serve"], program);
+  await untilListening();
+  for (const part of [
+    "Kelpie 1.2.3 is ready at http://localhost:8283",
+    "/data/kelpie.db",
+    "not a language model",
+    "OPENAI_API_KEY",
+    "npm run kelpie -- chat",
+    "LETTA_BASE_URL=http://localhost:8283",
+  ])
+    assert.ok(program.output().includes(part), part);
+  program.signal("SIGTERM");
+  stopped.resolve();
+  assert.equal(await code, exitCodes.ok);
+});
+
+test("The first signal stops serve in good order, one long after it stops it at once", async (t) => {
+  const { program } = servingProgram();
+  const code = runCommandLine(["serve"], program);
+  await untilListening();
+  let now = 1_000;
+  t.mock.method(performance, "now", () => now);
+  program.signal("SIGINT");
+  // npm passes on the Ctrl-C that the terminal has sent already: still the same wish.
+  now += 5;
+  program.signal("SIGINT");
+  now += 1_000;
+  program.signal("SIGINT");
+  assert.equal(await code, exitCodes.interrupted);
+});
+
+test("doctor fails when something would keep the server from starting", async () => {
+  const findings = [
+    { subject: "Node", state: "ok", detail: "v24" },
+    { subject: "port", state: "problem", detail: "in use" },
+  ] as const;
+  const program = testProgram({ diagnose: () => Promise.resolve(findings) });
+  assert.equal(await runCommandLine(["doctor"], program), exitCodes.failed);
+  assert.equal(program.output(), "✔ Node  v24\n✖ port  in use\n");
+  const json = testProgram({ diagnose: () => Promise.resolve(findings.slice(0, 1)) });
+  assert.equal(await runCommandLine(["doctor", "--json"], json), exitCodes.ok);
+  assert.deepEqual(JSON.parse(json.output()), findings.slice(0, 1));
+});
+
+function servingProgram(): { readonly program: ReturnType<typeof testProgram>; readonly stopped: PromiseWithResolvers<void> } {
+  const stopped = Promise.withResolvers<void>();
+  const program = testProgram({
+    serve: () =>
+      Promise.resolve({
+        url: "http://localhost:8283",
+        dataFile: "/data/kelpie.db",
+        model: "kelpie/demo",
+        hasKey: false,
+        warnings: [],
+        startMilliseconds: 300,
+        stop: () => stopped.promise,
+      }),
+  });
+  return { program, stopped };
+}
+
+/** The command has called `serve` and waits for signals once the microtasks are done. */
+async function untilListening(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
+}
