@@ -11,7 +11,7 @@ export function configurationPage(): string {
     setting.flag === undefined ? "" : `\`--${setting.flag}\``,
     setting.variables.map((name) => `\`${name}\``).join(", "),
     setting.type,
-    setting.default === undefined ? "" : `\`${String(setting.default as string | number)}\``,
+    setting.default === undefined ? "" : `\`${shownDefault(setting.default)}\``,
     setting.meaning,
   ]);
   return [
@@ -54,6 +54,10 @@ export function configurationPage(): string {
     ),
     "",
   ].join("\n");
+}
+
+function shownDefault(value: unknown): string {
+  return typeof value === "boolean" ? (value ? "yes" : "no") : String(value as string | number);
 }
 
 function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string[] {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConfigError, loadConfig } from "./config.ts";
+import { ConfigError, loadConfig, providerVariables } from "./config.ts";
+import { providerVariableNames } from "./models/providers.ts";
 
 const load = (flags: Record<string, string>, variables: Record<string, string> = {}) =>
   loadConfig(new Map(Object.entries(flags)), variables);
@@ -16,6 +17,10 @@ test("Without flags and variables everything has its default", () => {
     logLevel: "warn",
     logFormat: "text",
     stopSeconds: 20,
+    contextWindowMax: 128_000,
+    modelTimeoutSeconds: 240,
+    discoverLocal: true,
+    demoTokenMilliseconds: 20,
   });
   assert.deepEqual([providers, warnings], [{}, []]);
 });
@@ -38,6 +43,10 @@ test("Variables of providers are handed on, others are not", () => {
     OPENAI_API_KEY: "sk-1",
     OLLAMA_BASE_URL: "http://localhost:11434",
   });
+});
+
+test("The table of settings has every variable that the providers read, and no other", () => {
+  assert.deepEqual(providerVariables.map(({ name }) => name).toSorted(), [...providerVariableNames].toSorted());
 });
 
 test("Variables of Letta V1 that mean nothing here are named, with the reason", () => {
@@ -64,6 +73,7 @@ for (const [flags, variables, message] of [
     { OPENAI_API_KEY: "sk-1\n" },
     "OPENAI_API_KEY must be visible ASCII characters: there is a space, a line break or a foreign letter in it",
   ],
+  [{ "discover-local": "true" }, {}, '--discover-local must be yes or no, not "true"'],
   [{}, { SECURE: "true" }, "SECURE asks for a key, and none is set: set KELPIE_API_KEY"],
 ] as const)
   test(`Refused: ${message}`, () =>

@@ -19,6 +19,10 @@ export interface Config {
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
   readonly stopSeconds: number;
+  readonly contextWindowMax: number;
+  readonly modelTimeoutSeconds: number;
+  readonly discoverLocal: boolean;
+  readonly demoTokenMilliseconds: number;
 }
 
 export interface Setting<T> {
@@ -92,6 +96,34 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     default: 20,
     meaning: "How long a stop waits for the requests in progress",
   },
+  contextWindowMax: {
+    flag: "context-window-max",
+    variables: ["KELPIE_CONTEXT_WINDOW_MAX", "GLOBAL_MAX_CONTEXT_WINDOW_LIMIT"],
+    ...integer(4_096, 10_000_000),
+    default: 128_000,
+    meaning: "The most tokens that a model sees at once, unless the agent has a limit of its own",
+  },
+  modelTimeoutSeconds: {
+    flag: "model-timeout-seconds",
+    variables: ["KELPIE_MODEL_TIMEOUT_SECONDS", "LETTA_LLM_REQUEST_TIMEOUT_SECONDS"],
+    ...integer(1, 3_600),
+    default: 240,
+    meaning: "How long a model may stay silent, before its first word and between two, until the call counts as failed",
+  },
+  discoverLocal: {
+    flag: "discover-local",
+    variables: ["KELPIE_DISCOVER_LOCAL"],
+    ...yesOrNo(),
+    default: true,
+    meaning: "Look for Ollama and LM Studio on this machine",
+  },
+  demoTokenMilliseconds: {
+    flag: "demo-token-milliseconds",
+    variables: ["KELPIE_DEMO_TOKEN_MILLISECONDS"],
+    ...integer(0, 10_000),
+    default: 20,
+    meaning: "The pause between two tokens of the demo model",
+  },
 };
 
 interface NamedVariable {
@@ -103,12 +135,31 @@ interface NamedVariable {
 /** What configures providers of models, under the names that the providers and Letta gave them. */
 export const providerVariables: readonly NamedVariable[] = [
   { name: "OPENAI_API_KEY", type: "secret", meaning: "OpenAI" },
-  { name: "OPENAI_API_BASE", type: "URL", meaning: "Another server that speaks OpenAI's API, instead of OpenAI" },
+  {
+    name: "OPENAI_API_BASE",
+    type: "URL",
+    meaning: "Another server that speaks OpenAI's API, in OpenAI's place; it needs `OPENAI_API_KEY` too",
+  },
   { name: "ANTHROPIC_API_KEY", type: "secret", meaning: "Anthropic" },
+  {
+    name: "ANTHROPIC_API_BASE",
+    type: "URL",
+    meaning: "Another server that speaks Anthropic's API, in Anthropic's place; it needs `ANTHROPIC_API_KEY` too",
+  },
   { name: "OPENROUTER_API_KEY", type: "secret", meaning: "OpenRouter" },
-  { name: "OLLAMA_BASE_URL", type: "URL", meaning: "Ollama; one on this machine is found without it" },
-  { name: "LMSTUDIO_BASE_URL", type: "URL", meaning: "LM Studio; one on this machine is found without it" },
+  { name: "GROQ_API_KEY", type: "secret", meaning: "Groq" },
+  { name: "TOGETHER_API_KEY", type: "secret", meaning: "Together" },
+  { name: "DEEPSEEK_API_KEY", type: "secret", meaning: "DeepSeek" },
+  { name: "XAI_API_KEY", type: "secret", meaning: "xAI" },
+  { name: "MISTRAL_API_KEY", type: "secret", meaning: "Mistral" },
   { name: "VLLM_API_BASE", type: "URL", meaning: "vLLM, or another server that speaks OpenAI's Chat Completions" },
+  { name: "VLLM_API_KEY", type: "secret", meaning: "Its key, if it asks for one" },
+  { name: "SGLANG_API_BASE", type: "URL", meaning: "SGLang" },
+  { name: "SGLANG_API_KEY", type: "secret", meaning: "Its key, if it asks for one" },
+  { name: "LLAMACPP_BASE_URL", type: "URL", meaning: "llama.cpp's server" },
+  { name: "LLAMACPP_API_KEY", type: "secret", meaning: "Its key, if it asks for one" },
+  { name: "LMSTUDIO_BASE_URL", type: "URL", meaning: "LM Studio; one on this machine is found without it" },
+  { name: "OLLAMA_BASE_URL", type: "URL", meaning: "Ollama; one on this machine is found without it" },
 ];
 
 /** Read by the commands that talk to a server. */
@@ -137,7 +188,9 @@ export const ignoredVariables: Readonly<Record<string, string>> = {
   LETTA_ENCRYPTION_KEY: "Kelpie does not encrypt its store file; keep it on an encrypted disk",
   LETTA_DEFAULT_EMBEDDING_HANDLE: "Kelpie searches by words; there are no embeddings yet",
   LETTA_MEMFS_SERVICE_URL: "Kelpie has no memory file system yet",
-  GLOBAL_MAX_CONTEXT_WINDOW_LIMIT: "set context_window_limit on the agent instead",
+  LETTA_KEEPALIVE_INTERVAL: "an event stream shows life every 20 seconds",
+  GEMINI_API_KEY: "Kelpie has no adapter for Gemini; OpenRouter has its models",
+  ZAI_API_KEY: "Kelpie has no adapter for Z.ai; OpenRouter has its models",
   TOOL_EXEC_DIR: noContainers,
   TOOL_SANDBOX_TIMEOUT: noContainers,
   E2B_API_KEY: noContainers,
@@ -246,6 +299,10 @@ function oneOf<T extends string>(...values: readonly T[]): Parser<T> {
       return value === undefined ? { expected } : { value };
     },
   };
+}
+
+function yesOrNo(): Parser<boolean> {
+  return { type: "yes, no", parse: (text) => (text === "yes" || text === "no" ? { value: text === "yes" } : { expected: "yes or no" }) };
 }
 
 function optional<T>(parser: Parser<T>): Parser<T | undefined> {
