@@ -60,7 +60,8 @@ export function checkLinearizable<State, Input, Output>(
   // A read whose answer nobody saw says nothing.
   const operations = history.filter((operation) => operation.returned !== Infinity || !model.isRead(operation.input));
   const head = listOf(operations);
-  let known = operations.filter((operation) => operation.returned !== Infinity).length;
+  /** Operations with a known outcome that are not linearized yet. */
+  const left = { known: operations.filter((operation) => operation.returned !== Infinity).length };
   let state = model.init;
   let steps = 0;
   const done = new Set<number>();
@@ -76,7 +77,7 @@ export function checkLinearizable<State, Input, Output>(
     lift(call);
     done.add(call.index);
     bits[call.index >> 3]! ^= 1 << (call.index & 7);
-    if (call.match !== undefined) known--;
+    if (call.match !== undefined) left.known--;
   };
   const back = (): Event<Input, Output> | undefined => {
     for (;;) {
@@ -86,7 +87,7 @@ export function checkLinearizable<State, Input, Output>(
       putBack(last.call);
       done.delete(last.call.index);
       bits[last.call.index >> 3]! ^= 1 << (last.call.index & 7);
-      if (last.call.match !== undefined) known++;
+      if (last.call.match !== undefined) left.known++;
       // Taking a read that fits is never wrong, so there is nothing else to try in its place.
       if (!last.isForced) return last.call;
     }
@@ -101,7 +102,7 @@ export function checkLinearizable<State, Input, Output>(
   };
 
   let resumeAfter: Event<Input, Output> | undefined;
-  search: while (known > 0) {
+  search: while (left.known > 0) {
     const candidates = candidatesIn(head, model);
     if (resumeAfter === undefined) {
       for (const call of candidates) {

@@ -44,7 +44,17 @@ const cacheKibibytes = 32 * 1024;
 const checkpointPages = 8 * 1024;
 
 /** What an error of SQLite means for us, by its result code (https://sqlite.org/rescode.html). */
-export type SqliteErrorKind = "busy" | "full" | "inputOutput" | "sync" | "damaged" | "foreign" | "readOnly" | "cannotOpen" | "other";
+export type SqliteErrorKind =
+  | "statement"
+  | "busy"
+  | "full"
+  | "inputOutput"
+  | "sync"
+  | "damaged"
+  | "foreign"
+  | "readOnly"
+  | "cannotOpen"
+  | "other";
 
 /** `undefined`: not an error of SQLite. */
 export function sqliteErrorKind(error: unknown): SqliteErrorKind | undefined {
@@ -54,6 +64,7 @@ export function sqliteErrorKind(error: unknown): SqliteErrorKind | undefined {
   if (error.errcode === syncFailed || error.errcode === directorySyncFailed) return "sync";
   const code = error.errcode & 0xff;
   const kinds: { readonly [code: number]: SqliteErrorKind } = {
+    1: "statement",
     5: "busy",
     6: "busy",
     8: "readOnly",
@@ -96,13 +107,14 @@ export function checkStoreFile(path: string): readonly string[] {
 
 /** The same error, if it is to be tried again or already explains itself, or one that explains it. */
 export function asStoreFileError(path: string, error: unknown): unknown {
-  const detail = error instanceof Error ? error.message : String(error);
+  const detail = messageOf(error);
   const because = { cause: error };
   switch (sqliteErrorKind(error)) {
     case undefined:
     case "busy":
       return error;
     case "damaged":
+    case "statement": // No statement of ours is wrong, so a table is missing.
       return damaged(path, detail, because);
     case "foreign":
       return new StoreFileError(`${path} is not a store of Kelpie, nor any SQLite file: it was left as it is. Name another path`, because);
@@ -136,7 +148,7 @@ function createStoreFile(path: string): void {
     closeSync(openSync(path, "ax", 0o600));
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EEXIST" && existsSync(path)) return; // Another process was first.
-    throw new StoreFileError(`Cannot create the store ${path}: ${error instanceof Error ? error.message : error}`, { cause: error });
+    throw new StoreFileError(`Cannot create the store ${path}: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -164,7 +176,7 @@ function migrate(path: string, database: DatabaseSync): void {
 }
 
 function configure(path: string, database: DatabaseSync): void {
-  const mode = database.prepare("PRAGMA journal_mode = WAL").get()?.["journal_mode"];
+  const mode = String(database.prepare("PRAGMA journal_mode = WAL").get()?.["journal_mode"]);
   if (mode !== "wal")
     throw new StoreFileError(`The file system of ${path} cannot hold a write-ahead log (mode ${mode}): put the store on a local disk`);
   database.exec(
@@ -185,9 +197,14 @@ function checkShallowly(path: string, database: DatabaseSync): void {
 
 function problemsOf(database: DatabaseSync, pragma: string): string[] {
   const rows = database.prepare(`PRAGMA ${pragma}`).all();
-  return rows.map((row) => String(Object.values(row)[0])).filter((problem) => problem !== "ok");
+  const problems = rows.map((row) => String(Object.values(row)[0]).replace("*** in database main ***", "").replaceAll(/\s+/g, " ").trim());
+  return problems.filter((problem) => problem !== "ok");
 }
 
 function number(database: DatabaseSync, query: string): number {
   return Number(Object.values(database.prepare(query).get() ?? {})[0]);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

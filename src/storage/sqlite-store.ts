@@ -266,7 +266,7 @@ export class SqliteStore implements Store {
     try {
       if (this.#database.isTransaction) this.#statements.rollback.run();
     } catch (rollbackError) {
-      this.#refusal = `The store ${this.#path} could not undo a failed transaction (${rollbackError}): open it again`;
+      this.#refusal = `The store ${this.#path} could not undo a failed transaction (${String(rollbackError)}): open it again`;
     }
     const kind = sqliteErrorKind(error);
     const isOfDisk = kind === "inputOutput" || kind === "sync";
@@ -289,7 +289,7 @@ export class SqliteStore implements Store {
       );
     if (kind === "busy") return new StoreUnavailableError(lockedMessage(this.#path, this.#lockMillisecondsMax), options);
     return new StoreUnavailableError(
-      `${attempt} the store ${this.#path}: ${options.cause instanceof Error ? options.cause.message : options.cause}`,
+      `${attempt} the store ${this.#path}: ${options.cause instanceof Error ? options.cause.message : String(options.cause)}`,
       options,
     );
   }

@@ -20,9 +20,9 @@ import {
 
 export interface StoreUnderTest {
   /** Opens an empty store, another one each time. */
-  open(): Promise<Store>;
+  readonly open: () => Promise<Store>;
   /** Closes `store` and opens what it kept. Absent: the store keeps nothing. */
-  reopen?(store: Store): Promise<Store>;
+  readonly reopen?: (store: Store) => Promise<Store>;
 }
 
 export function describeStoreContract(name: string, { open, reopen }: StoreUnderTest): void {
@@ -497,12 +497,8 @@ export function describeStoreContract(name: string, { open, reopen }: StoreUnder
       test("every watcher of a key gets the hint", async () => {
         const at = space();
         using abort = abortAtEnd();
-        const hints = Array.from({ length: 10 }, () =>
-          store
-            .watch([at("a")], abort.signal)
-            [Symbol.asyncIterator]()
-            .next(),
-        );
+        const watches = Array.from({ length: 10 }, () => store.watch([at("a")], abort.signal)[Symbol.asyncIterator]());
+        const hints = watches.map((watch) => watch.next());
         await commit([set(at("a"), "1")]);
         for (const hint of hints) assert.equal((await hint).done ?? false, false);
       });
