@@ -2,7 +2,7 @@
 import type { Json } from "../base/json.ts";
 import type { Tuple } from "../base/tuple.ts";
 import type { Environment } from "../environment/environment.ts";
-import type { Page } from "../storage/collection.ts";
+import { entityBytesMax, fitsOneRow, type Page } from "../storage/collection.ts";
 import type { Store } from "../storage/store.ts";
 import type { Transaction } from "../storage/transaction.ts";
 import { countAgentsOfBlock, detachBlockFromAll } from "./block-agents.ts";
@@ -18,6 +18,7 @@ import {
   CoreLimitError,
   InvalidMemoryError,
   MemoryNotFoundError,
+  quote,
 } from "./memory.ts";
 import { scan } from "./scan.ts";
 import { TextCollection } from "./text-collection.ts";
@@ -86,7 +87,7 @@ const blocks: TextCollection<"value", BlockRecord> = new TextCollection("block",
   tag: (block) => block.tags.map((tag) => [tag, block.created_at]),
 });
 
-/** @throws {InvalidMemoryError} @throws {BlockLimitError} */
+/** Creates and stores a block. @throws {InvalidMemoryError} @throws {BlockLimitError} */
 export function createBlock(
   transaction: Transaction,
   environment: Environment,
@@ -94,8 +95,15 @@ export function createBlock(
   create: BlockCreate,
   userId: string | null = null,
 ): BlockRecord {
+  const block = newBlock(environment, create, userId);
+  insertBlock(transaction, environment, project, block);
+  return block;
+}
+
+/** A block that is not stored yet. @throws {InvalidMemoryError} @throws {BlockLimitError} */
+export function newBlock(environment: Environment, create: BlockCreate, userId: string | null = null): BlockRecord {
   const now = new Date(environment.clock.now()).toISOString();
-  const block: BlockRecord = {
+  return checkBlock({
     id: `block-${environment.random.uuid()}`,
     label: create.label,
     value: create.value,
@@ -117,10 +125,12 @@ export function createBlock(
     updated_at: now,
     created_by_id: userId,
     last_updated_by_id: userId,
-  };
-  const checked = checkBlock(block);
-  blocks.insert(transaction, environment, project, checked);
-  return checked;
+  });
+}
+
+/** Stores a block made by `newBlock`. */
+export function insertBlock(transaction: Transaction, environment: Environment, project: string, block: BlockRecord): void {
+  blocks.insert(transaction, environment, project, block);
 }
 
 /** @throws {MemoryNotFoundError} @throws {InvalidMemoryError} @throws {BlockLimitError} */
@@ -234,7 +244,8 @@ const settableFields: ReadonlySet<string> = new Set<keyof Settable>([
   "project_id",
 ]);
 
-function checkBlock(block: BlockRecord): BlockRecord {
+/** The block as it may be stored. @throws {InvalidMemoryError} @throws {BlockLimitError} */
+export function checkBlock(block: BlockRecord): BlockRecord {
   checkName("label", block.label, blockLabelBytesMax);
   checkText("value", block.value);
   if (block.description !== null) checkText("description", block.description);
@@ -243,7 +254,14 @@ function checkBlock(block: BlockRecord): BlockRecord {
     throw new InvalidMemoryError("limit", `The limit of a block is a whole number of at least 1, not ${block.limit}`);
   const [limit, length] = [Math.min(block.limit, blockCharactersMax), characterCount(block.value)];
   if (length > limit) throw new BlockLimitError(block.label, limit, length);
-  return { ...block, tags: checkTags(block.tags) };
+  const checked = { ...block, tags: checkTags(block.tags) };
+  // The value may go into rows of its own; everything else is in one.
+  if (!fitsOneRow({ ...checked, value: "" }))
+    throw new InvalidMemoryError(
+      "metadata",
+      `The description, metadata and tags of the block ${quote(block.label)} are too large together: they have at most ${entityBytesMax} bytes`,
+    );
+  return checked;
 }
 
 function chooseIndex(filter: BlockFilter): { readonly index: string; readonly prefix: Tuple } {

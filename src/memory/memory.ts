@@ -30,8 +30,13 @@ export const scanRowsMax = 10_000;
 /** Entities on one page. */
 export const pageLimitMax = 1_000;
 
+/** What a caller, a person or a model, can act on: what was asked for cannot be done, and nothing was changed. */
+export class MemoryError extends Error {
+  override readonly name: string = "MemoryError";
+}
+
 /** A field of a block, passage or archive cannot be accepted. Says which, and what would be right. */
-export class InvalidMemoryError extends Error {
+export class InvalidMemoryError extends MemoryError {
   override readonly name = "InvalidMemoryError";
   readonly field: string;
 
@@ -42,7 +47,7 @@ export class InvalidMemoryError extends Error {
 }
 
 /** A block's value would be longer than its limit. Nothing was changed. */
-export class BlockLimitError extends Error {
+export class BlockLimitError extends MemoryError {
   override readonly name = "BlockLimitError";
   readonly label: string;
   readonly limit: number;
@@ -59,7 +64,7 @@ export class BlockLimitError extends Error {
 }
 
 /** All blocks of an agent together would be over its core memory's limit. Nothing was changed. */
-export class CoreLimitError extends Error {
+export class CoreLimitError extends MemoryError {
   override readonly name = "CoreLimitError";
   readonly limit: number;
   readonly bytes: number;
@@ -74,7 +79,7 @@ export class CoreLimitError extends Error {
 }
 
 /** An agent cannot have two blocks with one label. */
-export class DuplicateBlockLabelError extends Error {
+export class DuplicateBlockLabelError extends MemoryError {
   override readonly name = "DuplicateBlockLabelError";
 
   constructor(label: string) {
@@ -83,7 +88,7 @@ export class DuplicateBlockLabelError extends Error {
 }
 
 /** No block, passage or archive has this id. */
-export class MemoryNotFoundError extends Error {
+export class MemoryNotFoundError extends MemoryError {
   override readonly name = "MemoryNotFoundError";
   readonly kind: "block" | "passage" | "archive";
 
@@ -94,12 +99,12 @@ export class MemoryNotFoundError extends Error {
 }
 
 /** An agent has one archive; it must be detached before another one is attached. */
-export class ArchiveAttachedError extends Error {
+export class ArchiveAttachedError extends MemoryError {
   override readonly name = "ArchiveAttachedError";
 }
 
 /** `after` or `before` names nothing that is in the list. */
-export class UnknownCursorError extends Error {
+export class UnknownCursorError extends MemoryError {
   override readonly name = "UnknownCursorError";
 
   constructor() {
@@ -108,7 +113,7 @@ export class UnknownCursorError extends Error {
 }
 
 /** A filtered list looked at `scanRowsMax` rows and found nothing (M4). */
-export class ScanLimitError extends Error {
+export class ScanLimitError extends MemoryError {
   override readonly name = "ScanLimitError";
 
   constructor() {

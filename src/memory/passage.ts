@@ -106,6 +106,16 @@ export function insertPassages(
   return records;
 }
 
+/** @throws {InvalidMemoryError} The text or the tags cannot be accepted. */
+export function checkPassage(create: Pick<PassageCreate, "text" | "tags">): void {
+  checkText("text", create.text);
+  if (create.text.trim() === "") throw new InvalidMemoryError("text", "text is empty: a passage needs at least one character");
+  const length = characterCount(create.text);
+  if (length > passageCharactersMax)
+    throw new InvalidMemoryError("text", `The text of a passage has at most ${passageCharactersMax} characters, not ${length}: split it`);
+  checkTags(create.tags ?? []);
+}
+
 /** @throws {MemoryNotFoundError} */
 export async function deletePassage(transaction: Transaction, project: string, id: string): Promise<PassageRecord> {
   const passage = await passages.get(transaction, project, id);
@@ -189,11 +199,7 @@ function isWithin(passage: PassageRecord, search: PassageSearch): boolean {
 }
 
 function toRecord(environment: Environment, archiveId: string, create: PassageCreate, now: number, userId: string | null): PassageRecord {
-  checkText("text", create.text);
-  if (create.text.trim() === "") throw new InvalidMemoryError("text", "text is empty: a passage needs at least one character");
-  const length = characterCount(create.text);
-  if (length > passageCharactersMax)
-    throw new InvalidMemoryError("text", `The text of a passage has at most ${passageCharactersMax} characters, not ${length}: split it`);
+  checkPassage(create);
   const created = create.created_at === undefined || create.created_at === null ? now : parseTime("created_at", create.created_at, "UTC");
   return {
     id: `passage-${environment.random.uuid()}`,

@@ -53,8 +53,10 @@ export class TextCollection<Field extends string, T extends { readonly id: strin
   async replace(transaction: Transaction, environment: Environment, project: string, entity: T): Promise<void> {
     const before = await this.#rows.get(transaction, project, entity.id);
     if (before === undefined) return;
+    // First what can be refused: a caller that goes on after an error has written nothing.
+    const row = this.#toRow(transaction, environment, project, entity);
     this.#deletePieces(transaction, project, before);
-    this.#rows.replace(transaction, project, before, this.#toRow(transaction, environment, project, entity));
+    this.#rows.replace(transaction, project, before, row);
   }
 
   /** Deletes the entity with this id, which the transaction has read. */

@@ -1,0 +1,133 @@
+/** Which code runs behind a tool's record. One registry for a process; it knows the built-in tools from the start. */
+import type { Json } from "../base/json.ts";
+import type { Environment } from "../environment/environment.ts";
+import type { Store } from "../storage/store.ts";
+import { transact, type Transaction } from "../storage/transaction.ts";
+import { baseTools, unavailableTool } from "./base-tools.ts";
+import type { Tool } from "./tool.ts";
+import { baseToolId } from "./tool-id.ts";
+import {
+  findToolByName,
+  inProcess,
+  insertTool,
+  InvalidToolError,
+  isBuiltIn,
+  newTool,
+  replaceTool,
+  readTools,
+  ToolNameTakenError,
+  type ToolRecord,
+  type ToolType,
+} from "./tool-record.ts";
+
+interface Entry {
+  readonly tool: Tool;
+  readonly type: ToolType;
+  readonly isMissing: boolean;
+}
+
+export class ToolRegistry {
+  readonly #entries = new Map<string, Entry>();
+
+  constructor() {
+    for (const base of baseTools) this.#entries.set(base.tool.name, base);
+  }
+
+  /** Adds a tool of this process, before `seed`. @throws {ToolNameTakenError} @throws {InvalidToolError} */
+  register(tool: Tool): void {
+    if (!/^[a-zA-Z0-9_-]{1,64}$/.test(tool.name))
+      throw new InvalidToolError(`A tool's name has 1 to 64 characters of a-z A-Z 0-9 _ -, not ${JSON.stringify(tool.name)}`);
+    if (this.#entries.has(tool.name)) throw new ToolNameTakenError(`There already is a tool with the name ${tool.name} in this process`);
+    this.#entries.set(tool.name, { tool, type: "custom", isMissing: false });
+  }
+
+  /**
+   * What runs when the tool is called; for tools that cannot run here, one whose result says why. How long a result
+   * may be is the record's to say (`return_char_limit`), which its owner can change.
+   */
+  resolve(record: ToolRecord): Tool {
+    const entry = this.#entryOf(record);
+    if (entry !== undefined) return entry.tool;
+    const { parameters = { type: "object", properties: {} } } = record.json_schema;
+    return unavailableTool(record.name, record.description ?? "", parameters, reasonFor(record));
+  }
+
+  /** Whether calling the tool can do what it says. */
+  isAvailable(record: ToolRecord): boolean {
+    const entry = this.#entryOf(record);
+    return entry !== undefined && !entry.isMissing;
+  }
+
+  /** The id under which a tool of this process is in a project. */
+  idOf(project: string, name: string): string {
+    return baseToolId(project, name);
+  }
+
+  /**
+   * Puts the tools of this process into a project and brings their descriptions up to date. May run at every start
+   * and on several nodes at once. Gives their records.
+   *
+   * @throws {ToolNameTakenError} Someone made a tool with the name of one of them.
+   */
+  async seed(store: Store, environment: Environment, project: string): Promise<ToolRecord[]> {
+    const wanted = [...this.#entries.values()];
+    const ids = wanted.map(({ tool }) => baseToolId(project, tool.name));
+    const stored = new Map((await readTools(store, project, ids)).map((record) => [record.id, record]));
+    const changed = wanted.filter((entry, at) => !isCurrent(entry, stored.get(ids[at]!)));
+    // One transaction for each, so that many long descriptions never make one batch too large.
+    for (const entry of changed) await transact(store, environment, (transaction) => seedOne(transaction, environment, project, entry));
+    return await readTools(store, project, ids);
+  }
+
+  #entryOf(record: ToolRecord): Entry | undefined {
+    const entry = this.#entries.get(record.name);
+    if (entry === undefined || entry.type !== record.tool_type) return undefined;
+    return isBuiltIn(record) || record.source_type === inProcess ? entry : undefined;
+  }
+}
+
+async function seedOne(transaction: Transaction, environment: Environment, project: string, entry: Entry): Promise<void> {
+  const { tool, type } = entry;
+  const existing = await findToolByName(transaction, project, tool.name);
+  const id = baseToolId(project, tool.name);
+  if (existing === undefined) {
+    const record = newTool(environment, { json_schema: schemaOf(tool), source_type: inProcess });
+    await insertTool(transaction, project, {
+      ...record,
+      id,
+      tool_type: type,
+      source_type: type === "custom" ? inProcess : "python",
+      return_char_limit: tool.returnCharactersMax ?? record.return_char_limit,
+    });
+  } else if (existing.id !== id) {
+    throw new ToolNameTakenError(
+      `The project ${project} has a tool with the name ${tool.name} (${existing.id}), which is one of this process: delete or rename it`,
+    );
+  } else if (!isCurrent(entry, existing)) {
+    const updated_at = new Date(environment.clock.now()).toISOString();
+    await replaceTool(transaction, project, existing, {
+      ...existing,
+      tool_type: type,
+      json_schema: schemaOf(tool),
+      description: tool.description,
+      updated_at,
+    });
+  }
+}
+
+function isCurrent(entry: Entry, record: ToolRecord | undefined): boolean {
+  return (
+    record !== undefined && record.tool_type === entry.type && JSON.stringify(record.json_schema) === JSON.stringify(schemaOf(entry.tool))
+  );
+}
+
+function schemaOf(tool: Tool): { readonly [key: string]: Json } {
+  return { name: tool.name, description: tool.description, parameters: tool.parameters };
+}
+
+function reasonFor(record: ToolRecord): string {
+  if (record.source_type === inProcess) return "It belongs to a program that is not running here.";
+  if (record.tool_type === "external_mcp") return "It belongs to an MCP server, and this version does not connect to any.";
+  if (record.tool_type === "custom") return "It runs in a sandbox, which this version does not have.";
+  return "It is not part of this version.";
+}
