@@ -7,7 +7,7 @@ import { root } from "./parts.ts";
 export const pagePath: string = join(root, "docs", "reference", "configuration.md");
 
 export function configurationPage(): string {
-  const rows = Object.values(settings as Readonly<Record<string, Setting<unknown>>>).map((setting) => [
+  const rows = Object.values<Setting<unknown>>(settings).map((setting) => [
     setting.flag === undefined ? "" : `\`--${setting.flag}\``,
     setting.variables.map((name) => `\`${name}\``).join(", "),
     setting.type,
@@ -57,7 +57,7 @@ export function configurationPage(): string {
 }
 
 function shownDefault(value: unknown): string {
-  return typeof value === "boolean" ? (value ? "yes" : "no") : String(value as string | number);
+  return typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
 }
 
 function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string[] {

@@ -14,7 +14,7 @@ const layers: readonly (readonly Layer[])[] = [
   [{ folder: "cluster" }, { folder: "memory" }],
   [{ folder: "tools", frontDoor: "tool" }],
   [{ folder: "agents", frontDoor: "agent" }],
-  [{ folder: "server" }],
+  [{ folder: "server", frontDoor: "app" }],
   [{ folder: "cli" }],
 ];
 
@@ -25,7 +25,7 @@ interface Layer {
 
 /** Files of composition: above every layer, and the only ones of the product that name adapters. */
 const composition = ["src/main.ts", "src/kelpie.ts", "src/config.ts"];
-const testFile = /\.(test|contract|crash)\.ts$/;
+const testFile = /\.(test|contract|crash|child)\.ts$|\/testing(\.ts$|\/)/;
 /** A file that is longer holds two ideas, or its reason stands here. */
 const linesMax = 500;
 const longFiles: Readonly<Record<string, string>> = {};
@@ -197,6 +197,10 @@ function adapters(): RegExp[] {
   return lines.map((line) => {
     const [, glob] = /^\s*"([^"]+)",? \/\/ \S/.exec(line) ?? [];
     assert.ok(glob, `.oxlintrc.json gives a reason beside each adapter: ${line.trim()}`);
-    return new RegExp(`^${glob.replaceAll(".", "\\.").replaceAll("**", "\u0000").replaceAll("*", "[^/]*").replaceAll("\u0000", ".*")}$`);
+    assert.ok(!/[?[]/.test(glob), `${glob}: only *, ** and {a,b} are understood here`);
+    const alternatives = glob.replaceAll(/\{([^}]*)\}/g, (_, names: string) => `(${names.replaceAll(",", "|")})`);
+    return new RegExp(
+      `^${alternatives.replaceAll(".", "\\.").replaceAll("**", "\u0000").replaceAll("*", "[^/]*").replaceAll("\u0000", ".*")}$`,
+    );
   });
 }
