@@ -9,10 +9,22 @@ import {
   UnknownActorTypeError,
 } from "../actors/actor.ts";
 import type { Environment } from "../environment/environment.ts";
+import {
+  ArchiveAttachedError,
+  BlockLimitError,
+  CoreLimitError,
+  DuplicateBlockLabelError,
+  InvalidMemoryError,
+  MemoryNotFoundError,
+  ScanLimitError,
+  UnknownCursorError,
+} from "../memory/memory.ts";
 import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/model.ts";
+import { ProviderConfigurationError } from "../models/providers.ts";
 import { CommitUnknownError, LimitError, StoreUnavailableError } from "../storage/store.ts";
 import { ConflictError } from "../storage/transaction.ts";
-import { conflict, HttpError, notFound, retryAfter, tooLarge, unprocessable } from "./http-error.ts";
+import { ProviderNameTakenError } from "./providers.ts";
+import { conflict, HttpError, invalidArgument, notFound, retryAfter, tooLarge, unprocessable } from "./http-error.ts";
 
 /** The answer to a request that failed with `error`. What nobody expected is logged under the trace id that the answer carries, and says nothing of the inside. */
 export function errorResponse(
@@ -48,6 +60,13 @@ function translate(error: unknown): HttpError | undefined {
   if (error instanceof CancelledError) return conflict(error.message);
   if (error instanceof ModelNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
   if (error instanceof ModelError) return modelErrorAnswer(error);
+  if (error instanceof InvalidMemoryError) return unprocessable(`${error.field}: ${error.message}`);
+  if (error instanceof BlockLimitError || error instanceof CoreLimitError) return unprocessable(`value: ${error.message}`);
+  if (error instanceof MemoryNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
+  if (error instanceof DuplicateBlockLabelError || error instanceof ArchiveAttachedError) return conflict(error.message);
+  if (error instanceof UnknownCursorError || error instanceof ScanLimitError) return unprocessable(`query: ${error.message}`);
+  if (error instanceof ProviderConfigurationError) return invalidArgument(error.message);
+  if (error instanceof ProviderNameTakenError) return conflict(error.message);
   if (error instanceof StoreUnavailableError)
     return new HttpError(503, { detail: `The store cannot be reached: ${error.message}. Nothing was changed` }, retryAfter(1_000));
   if (error instanceof CommitUnknownError)

@@ -18,15 +18,21 @@ export function unprocessableIssues(issues: readonly z.core.$ZodIssue[], input: 
   return unprocessable(rest > 0 ? `${shown}; and ${rest} more` : shown, examples(issues));
 }
 
-/** For a union that fits nowhere: what is wrong with the member that came closest. */
+/** For a union that fits nowhere: what is wrong with the member that was meant. */
 function deepest(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
   if (issue.code !== "invalid_union" || issue.errors.length === 0) return [issue];
-  const branches = issue.errors.map((branch) => branch.flatMap((inner) => deepest({ ...inner, path: [...issue.path, ...inner.path] })));
+  const all = issue.errors.map((branch) => branch.flatMap((inner) => deepest({ ...inner, path: [...issue.path, ...inner.path] })));
+  // The member whose `type` the value names was meant, if there is one.
+  const named = all.filter(
+    (branch) =>
+      !branch.some((each) => each.code === "invalid_value" && each.path.length === issue.path.length + 1 && each.path.at(-1) === "type"),
+  );
+  const branches = named.length > 0 ? named : all;
   const reach = (branch: readonly z.core.$ZodIssue[]): number => Math.max(0, ...branch.map((each) => each.path.length));
   const furthest = Math.max(...branches.map(reach));
   // Several members that fail at the union itself are one mistake: the value is none of the kinds allowed.
   if (furthest <= issue.path.length) return [issue];
-  return branches.find((branch) => reach(branch) === furthest)!;
+  return branches.filter((branch) => reach(branch) === furthest).sort((left, right) => left.length - right.length)[0]!;
 }
 
 function describe(issue: z.core.$ZodIssue, input: unknown, place: string): string {

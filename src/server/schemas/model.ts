@@ -38,17 +38,28 @@ export const modelSchema: z.ZodType = z
   .object({ ...llmConfigFields, name: z.string(), provider_type: z.string(), model_type: z.literal("llm"), max_context_window: z.int() })
   .openapi("Model");
 
-export const embeddingConfigSchema: z.ZodType = z
+const embeddingConfigFields = {
+  handle: nullable(z.string()),
+  embedding_model: z.string(),
+  embedding_endpoint_type: z.string(),
+  embedding_endpoint: nullable(z.string()),
+  embedding_dim: z.int(),
+  embedding_chunk_size: nullable(z.int()),
+  batch_size: z.int(),
+  azure_endpoint: nullable(z.string()),
+  azure_version: nullable(z.string()),
+  azure_deployment: nullable(z.string()),
+};
+
+export const embeddingConfigSchema: z.ZodType = z.object(embeddingConfigFields).openapi("EmbeddingConfig");
+
+export const embeddingModelSchema: z.ZodType = z
   .object({
-    handle: nullable(z.string()),
-    embedding_model: z.string(),
-    embedding_endpoint_type: z.string(),
-    embedding_endpoint: nullable(z.string()),
-    embedding_dim: z.int(),
-    embedding_chunk_size: nullable(z.int()),
-    batch_size: z.int(),
-    azure_endpoint: nullable(z.string()),
-    azure_version: nullable(z.string()),
-    azure_deployment: nullable(z.string()),
+    ...embeddingConfigFields,
+    name: z.string(),
+    display_name: z.string(),
+    provider_type: z.string(),
+    provider_name: z.string(),
+    model_type: z.literal("embedding"),
   })
-  .openapi("EmbeddingConfig");
+  .openapi("EmbeddingModel");
