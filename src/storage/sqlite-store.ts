@@ -232,7 +232,8 @@ export class SqliteStore implements Store {
       if (known !== undefined) return known;
       const failedCheck = this.#failedCheck(batch.checks);
       if (failedCheck >= 0) return { ok: false, failedCheck };
-      version++;
+      // A batch that only checks costs no write, and so no `fsync`.
+      if (batch.writes.length > 0) version++;
       for (const write of batch.writes) this.#apply(write, version);
       const outcome: CommitOutcome = { ok: true, version };
       this.#outcomes.set(batch.id, outcome);

@@ -30,31 +30,24 @@ export class ConflictError extends Error {
  */
 export class Transaction {
   readonly #store: Store;
-  readonly #checks = new Map<string, Check>();
-  readonly #sets = new Map<string, Uint8Array | undefined>();
-  readonly #seen = new Map<string, Entry | undefined>();
+  readonly #checks: Check[] = [];
+  /** What was read, by key; a promise, so that reading a row twice at once reads it once. */
+  readonly #seen = new Map<string, Promise<Entry | undefined>>();
+  /** What this transaction made of the rows that it wrote, `undefined` for a deleted one, and the ranges it deleted. */
+  readonly #own = new Map<string, Uint8Array | undefined>();
+  readonly #deleted: { readonly begin: string; readonly end: string }[] = [];
   readonly #writes: Write[] = [];
 
   constructor(store: Store) {
     this.#store = store;
   }
 
-  /** The row at `key`, also when this transaction wrote it; checked at commit. */
+  /** The row at `key`, also when this transaction set or deleted it (but without its `add`); checked at commit. */
   async get<T>(key: Tuple): Promise<T | undefined> {
     const bytes = encodeTuple(key);
     const name = bytesToMapKey(bytes);
-    if (this.#sets.has(name)) {
-      const value = this.#sets.get(name);
-      return value === undefined ? undefined : decodeJson<T>(value);
-    }
-    if (!this.#seen.has(name)) {
-      const [answer] = await this.#store.read([{ key: bytes }]);
-      const entry = answer?.[0];
-      this.#seen.set(name, entry);
-      this.#checks.set(name, { key: bytes, version: entry?.version ?? null });
-    }
-    const entry = this.#seen.get(name);
-    return entry === undefined ? undefined : decodeJson<T>(entry.value);
+    const value = this.#isOwn(name) ? this.#own.get(name) : (await this.#read(name, bytes))?.value;
+    return value === undefined ? undefined : decodeJson<T>(value);
   }
 
   /** Rows under `prefix` in the order of their keys, as they are in the store: not checked, without own writes. */
@@ -69,21 +62,22 @@ export class Transaction {
   set(key: Tuple, value: unknown): void {
     const bytes = encodeTuple(key);
     const encoded = encodeJson(value);
-    this.#sets.set(bytesToMapKey(bytes), encoded);
+    this.#own.set(bytesToMapKey(bytes), encoded);
     this.#writes.push({ kind: "set", key: bytes, value: encoded });
   }
 
   delete(key: Tuple): void {
     const bytes = encodeTuple(key);
-    this.#sets.set(bytesToMapKey(bytes), undefined);
+    this.#own.set(bytesToMapKey(bytes), undefined);
     this.#writes.push({ kind: "delete", key: bytes });
   }
 
   /** Deletes every row under `prefix`, also those that this transaction wrote before. */
   deleteAll(prefix: Tuple): void {
     const range = tupleRange(prefix);
-    const [begin, end] = [bytesToMapKey(range.begin), bytesToMapKey(range.end)];
-    for (const name of this.#sets.keys()) if (name >= begin && name < end) this.#sets.set(name, undefined);
+    const names = { begin: bytesToMapKey(range.begin), end: bytesToMapKey(range.end) };
+    this.#deleted.push(names);
+    for (const name of this.#own.keys()) if (isIn(names, name)) this.#own.delete(name);
     this.#writes.push({ kind: "deleteRange", ...range });
   }
 
@@ -92,14 +86,13 @@ export class Transaction {
     this.#writes.push({ kind: "add", key: encodeTuple(key), amount: BigInt(amount) });
   }
 
-  /** States what a row's version must be at commit, for a row read elsewhere. */
+  /** States what a row's version must be at commit, for a row read elsewhere. Every statement about a row counts. */
   check(key: Tuple, version: Version | null): void {
-    const bytes = encodeTuple(key);
-    this.#checks.set(bytesToMapKey(bytes), { key: bytes, version });
+    this.#checks.push({ key: encodeTuple(key), version });
   }
 
   get checks(): readonly Check[] {
-    return [...this.#checks.values()];
+    return this.#checks;
   }
 
   get writes(): readonly Write[] {
@@ -109,6 +102,30 @@ export class Transaction {
   toBatch(id: BatchId): Batch {
     return { id, checks: this.checks, writes: this.writes };
   }
+
+  #isOwn(name: string): boolean {
+    return this.#own.has(name) || this.#deleted.some((range) => isIn(range, name));
+  }
+
+  #read(name: string, key: Key): Promise<Entry | undefined> {
+    let entry = this.#seen.get(name);
+    if (entry === undefined) {
+      entry = this.#readAndCheck(key);
+      this.#seen.set(name, entry);
+    }
+    return entry;
+  }
+
+  async #readAndCheck(key: Key): Promise<Entry | undefined> {
+    const [answer] = await this.#store.read([{ key }]);
+    const entry = answer?.[0];
+    this.#checks.push({ key, version: entry?.version ?? null });
+    return entry;
+  }
+}
+
+function isIn(range: { readonly begin: string; readonly end: string }, name: string): boolean {
+  return name >= range.begin && name < range.end;
 }
 
 /**
@@ -127,7 +144,8 @@ export async function transact<T>(
   for (let attempt = 1; ; attempt++) {
     const transaction = new Transaction(store);
     const result = await work(transaction);
-    if (transaction.writes.length === 0) return result;
+    // One row is as it was at one moment; several are held against each other, though nothing is written.
+    if (transaction.writes.length === 0 && transaction.checks.length < 2) return result;
     const outcome = await commitUntilKnown(store, environment, transaction.toBatch(environment.random.uuid()));
     if (outcome.ok) return result;
     if (attempt === attempts) throw new ConflictError(`Rows kept changing under a transaction: gave up after ${attempts} attempts`);
