@@ -2,6 +2,7 @@
 import type { Json } from "../base/json.ts";
 import { Collection } from "../storage/collection.ts";
 import type { Transaction } from "../storage/transaction.ts";
+import type { ToolRule } from "../tools/tool-rules.ts";
 
 export type AgentType =
   | "memgpt_agent"
@@ -34,7 +35,7 @@ export interface AgentRecord {
   readonly embedding: string | null;
   readonly block_ids: readonly string[];
   readonly tool_ids: readonly string[];
-  readonly tool_rules: readonly ToolRuleRecord[];
+  readonly tool_rules: readonly ToolRule[];
   /** Values are secret: they are never put into a context window, a log or an event. */
   readonly secrets: { readonly [name: string]: string };
   readonly archive_ids: readonly string[];
@@ -69,8 +70,6 @@ export interface CompactionSettings {
   /** The part of the context window that the summary replaces: above 0, at most 1. */
   readonly sliding_window_percentage?: number;
 }
-
-export type ToolRuleRecord = { readonly type: string; readonly tool_name: string; readonly [field: string]: Json | undefined };
 
 /** What happened last, written by whichever conversation finished a run last. */
 export interface AgentActivity {

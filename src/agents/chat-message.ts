@@ -102,13 +102,23 @@ export function toLettaMessages(message: ChatMessage): LettaMessage[] {
     case "system":
       return [lettaMessage(message, 0, "system_message", { content: body.text })];
     case "user":
-      return [lettaMessage(message, 0, "user_message", { content: typeof body.content === "string" ? body.content : body.content.map(lettaContentPart) })];
+      return [
+        lettaMessage(message, 0, "user_message", {
+          content: typeof body.content === "string" ? body.content : body.content.map(lettaContentPart),
+        }),
+      ];
     case "summary":
       return [lettaMessage(message, 0, "summary_message", { summary: body.text, compaction_stats: body.stats ?? null })];
     case "assistant":
-      return [...answerParts(message, body.parts), ...(body.calls.length === 0 ? [] : [lettaMessage(message, toolCallVariant, "tool_call_message", callFields(body.calls))])];
+      return [
+        ...answerParts(message, body.parts),
+        ...(body.calls.length === 0 ? [] : [lettaMessage(message, toolCallVariant, "tool_call_message", callFields(body.calls))]),
+      ];
     case "approval":
-      return [...answerParts(message, body.parts), lettaMessage(message, toolCallVariant, "approval_request_message", callFields(body.calls))];
+      return [
+        ...answerParts(message, body.parts),
+        lettaMessage(message, toolCallVariant, "approval_request_message", callFields(body.calls)),
+      ];
     case "approvalResponse":
       return [lettaMessage(message, 0, "approval_response_message", approvalFields(body.decisions))];
     case "tool":
@@ -119,8 +129,13 @@ export function toLettaMessages(message: ChatMessage): LettaMessage[] {
 function answerParts(message: ChatMessage, parts: readonly AnswerPart[]): LettaMessage[] {
   return parts.map((part, variant) => {
     if (part.type === "text") return lettaMessage(message, variant, "assistant_message", { content: part.text });
-    if (part.type === "redacted_reasoning") return lettaMessage(message, variant, "hidden_reasoning_message", { state: "redacted", hidden_reasoning: part.data });
-    return lettaMessage(message, variant, "reasoning_message", { source: "reasoner_model", reasoning: part.reasoning, signature: part.signature ?? null });
+    if (part.type === "redacted_reasoning")
+      return lettaMessage(message, variant, "hidden_reasoning_message", { state: "redacted", hidden_reasoning: part.data });
+    return lettaMessage(message, variant, "reasoning_message", {
+      source: "reasoner_model",
+      reasoning: part.reasoning,
+      signature: part.signature ?? null,
+    });
   });
 }
 
@@ -128,15 +143,23 @@ function lettaMessage(message: ChatMessage, variant: number, messageType: string
   return { ...envelope(message, variant), id: message.id, message_type: messageType, ...fields };
 }
 
-/** A piece of an answer, as a stream event. `position` is the index of the part; absent for tool calls. */
-export function deltaMessage(
-  message: Omit<ChatMessage, "body" | "n">,
-  delta: { readonly kind: "text" | "reasoning"; readonly position: number; readonly text: string; readonly signature?: string } | { readonly kind: "toolCall"; readonly call: Partial<ToolCall> },
-): LettaMessage {
+/** A piece of an answer. `position` is the index of its part. */
+export type Delta =
+  | { readonly kind: "text" | "reasoning"; readonly position: number; readonly text: string; readonly signature?: string }
+  | { readonly kind: "toolCall"; readonly call: Partial<ToolCall> };
+
+/** A piece of an answer, as a stream event. */
+export function deltaMessage(message: Omit<ChatMessage, "body" | "n">, delta: Delta): LettaMessage {
   const head = { ...envelope(message, delta.kind === "toolCall" ? toolCallVariant : delta.position), id: message.id };
+  if (delta.kind === "toolCall") return { ...head, message_type: "tool_call_message", tool_call: delta.call, tool_calls: delta.call };
   if (delta.kind === "text") return { ...head, message_type: "assistant_message", content: delta.text };
-  if (delta.kind === "reasoning") return { ...head, message_type: "reasoning_message", source: "reasoner_model", reasoning: delta.text, signature: delta.signature ?? null };
-  return { ...head, message_type: "tool_call_message", tool_call: delta.call, tool_calls: delta.call };
+  return {
+    ...head,
+    message_type: "reasoning_message",
+    source: "reasoner_model",
+    reasoning: delta.text,
+    signature: delta.signature ?? null,
+  };
 }
 
 function lettaContentPart(part: ContentPart): Record<string, unknown> {
@@ -152,13 +175,27 @@ function callFields(calls: readonly ToolCall[]): Record<string, unknown> {
 function returnFields(returns: readonly ToolReturn[]): Record<string, unknown> {
   const all = returns.map((each) => ({ type: "tool", stdout: null, stderr: null, ...each }));
   const first = all[0];
-  return { tool_return: first?.tool_return, status: first?.status, tool_call_id: first?.tool_call_id, stdout: first?.stdout ?? null, stderr: first?.stderr ?? null, tool_returns: all };
+  return {
+    tool_return: first?.tool_return,
+    status: first?.status,
+    tool_call_id: first?.tool_call_id,
+    stdout: first?.stdout ?? null,
+    stderr: first?.stderr ?? null,
+    tool_returns: all,
+  };
 }
 
 function approvalFields(decisions: readonly (ApprovalDecision | ToolReturn)[]): Record<string, unknown> {
   const approvals = decisions.map((decision) =>
-    "approve" in decision ? { type: "approval", tool_call_id: decision.tool_call_id, approve: decision.approve, reason: decision.reason ?? null } : { type: "tool", stdout: null, stderr: null, ...decision },
+    "approve" in decision
+      ? { type: "approval", tool_call_id: decision.tool_call_id, approve: decision.approve, reason: decision.reason ?? null }
+      : { type: "tool", stdout: null, stderr: null, ...decision },
   );
   const first = decisions[0];
-  return { approvals, approve: first !== undefined && "approve" in first ? first.approve : null, approval_request_id: null, reason: first !== undefined && "approve" in first ? (first.reason ?? null) : null };
+  return {
+    approvals,
+    approve: first !== undefined && "approve" in first ? first.approve : null,
+    approval_request_id: null,
+    reason: first !== undefined && "approve" in first ? (first.reason ?? null) : null,
+  };
 }

@@ -30,7 +30,15 @@ function appendMessage(messages: ModelMessage[], { body, name, created_at }: Cha
       messages.push(userText(JSON.stringify({ type: "system_alert", message: body.text, time: created_at })));
       return;
     case "summary":
-      messages.push(userText(JSON.stringify({ type: "system_alert", message: `Earlier messages were removed from this context. Their summary:\n${body.text}`, time: created_at })));
+      messages.push(
+        userText(
+          JSON.stringify({
+            type: "system_alert",
+            message: `Earlier messages were removed from this context. Their summary:\n${body.text}`,
+            time: created_at,
+          }),
+        ),
+      );
       return;
     case "user": {
       const content: readonly ContentPart[] = typeof body.content === "string" ? [{ type: "text", text: body.content }] : body.content;
@@ -42,7 +50,8 @@ function appendMessage(messages: ModelMessage[], { body, name, created_at }: Cha
       const parts = [...body.parts.map(assistantPart), ...body.calls.map(toolCallPart)];
       // The calls of one answer are stored apart when some wait for approval; the model made them together.
       const previous = messages.at(-1);
-      if (body.role === "approval" && previous?.role === "assistant") messages[messages.length - 1] = { role: "assistant", content: [...previous.content, ...parts] };
+      if (body.role === "approval" && previous?.role === "assistant")
+        messages[messages.length - 1] = { role: "assistant", content: [...previous.content, ...parts] };
       else messages.push({ role: "assistant", content: parts });
       return;
     }
@@ -51,7 +60,11 @@ function appendMessage(messages: ModelMessage[], { body, name, created_at }: Cha
       return;
     case "tool":
       for (const result of body.returns) {
-        const content = JSON.stringify({ status: result.status === "success" ? "OK" : "Failed", message: result.tool_return, time: created_at });
+        const content = JSON.stringify({
+          status: result.status === "success" ? "OK" : "Failed",
+          message: result.tool_return,
+          time: created_at,
+        });
         messages.push({ role: "tool", toolCallId: result.tool_call_id, content, isError: result.status === "error" });
       }
   }
@@ -64,7 +77,9 @@ function userText(text: string): ModelMessage {
 function assistantPart(part: AnswerPart): AssistantPart {
   if (part.type === "text") return part;
   if (part.type === "redacted_reasoning") return { type: "redactedReasoning", data: part.data };
-  return part.signature === undefined ? { type: "reasoning", text: part.reasoning } : { type: "reasoning", text: part.reasoning, signature: part.signature };
+  return part.signature === undefined
+    ? { type: "reasoning", text: part.reasoning }
+    : { type: "reasoning", text: part.reasoning, signature: part.signature };
 }
 
 function toolCallPart(call: ToolCall): AssistantPart {

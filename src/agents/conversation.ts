@@ -3,12 +3,14 @@ import type { Json } from "../base/json.ts";
 import { encodeTuple, type Tuple } from "../base/tuple.ts";
 import { decodeJson } from "../base/json.ts";
 import type { ActorId } from "../actors/actor.ts";
-import type { ModelSettings, ToolDefinition } from "../models/model.ts";
+import type { MemoryView } from "../memory/render-memory.ts";
+import type { ToolDefinition } from "../models/model.ts";
 import { Collection } from "../storage/collection.ts";
 import type { Store } from "../storage/store.ts";
 import type { EffectClass } from "../tools/tool.ts";
+import type { PastCall } from "../tools/tool-rules.ts";
 import type { ToolCall, ToolReturn } from "./chat-message.ts";
-import type { TokenCounts } from "./run.ts";
+import type { RunRecord, TokenCounts } from "./run.ts";
 
 /** A conversation, in Letta's fields. An agent's default conversation has no row: it is the agent itself. */
 export interface ConversationRecord {
@@ -62,10 +64,14 @@ export interface ContextState {
   readonly system: number | null;
   readonly summary: number | null;
   readonly tailFrom: number;
+  /** What the system message says of the moment when it was compiled. */
+  readonly compiled: CompiledMetadata | null;
   /** The run in progress. */
   readonly runId: string | null;
   readonly pending: PendingApproval | null;
 }
+
+export type CompiledMetadata = Pick<MemoryView, "compiledAt" | "previousMessages" | "archivalPassages" | "archivalTags">;
 
 /** Tool calls that wait for a person's decision or a client's result. */
 export interface PendingApproval {
@@ -86,6 +92,8 @@ export interface PendingCall {
 /** What was asked of a run: constant while it lasts. */
 export interface ActiveRun {
   readonly id: string;
+  /** Its record as it was written when the run began. */
+  readonly record: RunRecord;
   /** Unix milliseconds. */
   readonly startedAt: number;
   readonly background: boolean;
@@ -95,7 +103,6 @@ export interface ActiveRun {
   readonly clientSkills: readonly { readonly name: string; readonly description: string; readonly location: string }[];
   readonly overrideModel: string | null;
   readonly overrideSystem: string | null;
-  readonly overrideSettings?: ModelSettings;
   readonly includeCompactionMessages: boolean;
 }
 
@@ -115,8 +122,8 @@ export interface RunProgress {
   readonly firstTokenMilliseconds: number | null;
   /** How often an activation took this step up again without finishing it. */
   readonly resumes: number;
-  /** Tool calls of this run so far, by name and result, for the tool rules. */
-  readonly history: readonly { readonly name: string; readonly result: string | null }[];
+  /** Calls that this run has finished, for the tool rules. */
+  readonly history: readonly PastCall[];
 }
 
 export interface StepIds {

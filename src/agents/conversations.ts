@@ -8,7 +8,14 @@ import type { ApprovalDecision, ToolReturn } from "./chat-message.ts";
 import type { RequestConfig } from "./run.ts";
 
 export type InputMessage =
-  | { readonly type: "message"; readonly role: "user" | "system" | "assistant"; readonly content: string | readonly ContentPart[]; readonly otid?: string; readonly name?: string; readonly sender_id?: string }
+  | {
+      readonly type: "message";
+      readonly role: "user" | "system" | "assistant";
+      readonly content: string | readonly ContentPart[];
+      readonly otid?: string;
+      readonly name?: string;
+      readonly sender_id?: string;
+    }
   /** The answer to a pending approval: decisions, results of client tools, or both. */
   | { readonly type: "approval"; readonly decisions: readonly (ApprovalDecision | ToolReturn)[]; readonly otid?: string };
 

@@ -24,7 +24,13 @@ export function messageKey(project: string, conversation: string, n: number): Tu
 }
 
 /** The writes that add or replace messages, after large ones are stored as blobs. */
-export async function messageWrites(store: Store, environment: Environment, project: string, conversation: string, messages: readonly ChatMessage[]): Promise<Write[]> {
+export async function messageWrites(
+  store: Store,
+  environment: Environment,
+  project: string,
+  conversation: string,
+  messages: readonly ChatMessage[],
+): Promise<Write[]> {
   const writes: Write[] = [];
   for (const message of messages) {
     let value = encodeJson(message);
@@ -38,7 +44,10 @@ export async function messageWrites(store: Store, environment: Environment, proj
 
 export function messageDeletes(project: string, conversation: string, messages: readonly ChatMessage[]): Write[] {
   return messages.flatMap((message) =>
-    [messageKey(project, conversation, message.n), ...indexKeys(project, conversation, message)].map((key): Write => ({ kind: "delete", key: encodeTuple(key) })),
+    [messageKey(project, conversation, message.n), ...indexKeys(project, conversation, message)].map((key): Write => ({
+      kind: "delete",
+      key: encodeTuple(key),
+    })),
   );
 }
 
@@ -59,13 +68,22 @@ export async function readMessages(
 ): Promise<ChatMessage[]> {
   const limit = range.limit ?? store.limits.rangeEntries;
   const [answer] = await store.read([
-    { begin: encodeTuple(messageKey(project, conversation, range.from)), end: encodeTuple(messageKey(project, conversation, range.to)), limit, reverse: range.reverse ?? false },
+    {
+      begin: encodeTuple(messageKey(project, conversation, range.from)),
+      end: encodeTuple(messageKey(project, conversation, range.to)),
+      limit,
+      reverse: range.reverse ?? false,
+    },
   ]);
   return await Promise.all(answer!.map((entry) => unpack(store, project, decodeJson<MessageRow>(entry.value))));
 }
 
 /** The message with this id, from the conversation that has it. */
-export async function findMessage(store: Store, project: string, id: string): Promise<{ readonly conversation: string; readonly message: ChatMessage } | undefined> {
+export async function findMessage(
+  store: Store,
+  project: string,
+  id: string,
+): Promise<{ readonly conversation: string; readonly message: ChatMessage } | undefined> {
   const place = await findPlace(store, project, id);
   if (place === undefined) return undefined;
   const [message] = await readMessages(store, project, place[0], { from: place[1], to: place[1] + 1 });
@@ -91,9 +109,16 @@ export async function pageMessages(
   page: MessagePage,
 ): Promise<ChatMessage[] | undefined> {
   const prefix: Tuple =
-    "conversation" in scope ? [project, "message", scope.conversation] : "agentId" in scope ? [project, "message.agent", scope.agentId] : [project, "message.created"];
+    "conversation" in scope
+      ? [project, "message", scope.conversation]
+      : "agentId" in scope
+        ? [project, "message.agent", scope.agentId]
+        : [project, "message.created"];
   let { begin, end } = tupleRange(prefix);
-  for (const [id, isAfter] of [[page.after, true], [page.before, false]] as const) {
+  for (const [id, isAfter] of [
+    [page.after, true],
+    [page.before, false],
+  ] as const) {
     if (id === undefined) continue;
     const found = await findMessage(store, project, id);
     if (found === undefined) return undefined;
@@ -103,7 +128,8 @@ export async function pageMessages(
     else end = key;
   }
   const [answer] = await store.read([{ begin, end, limit: page.limit, reverse: page.reverse }]);
-  if ("conversation" in scope) return await Promise.all(answer!.map((entry) => unpack(store, project, decodeJson<MessageRow>(entry.value))));
+  if ("conversation" in scope)
+    return await Promise.all(answer!.map((entry) => unpack(store, project, decodeJson<MessageRow>(entry.value))));
   const places = answer!.map((entry) => decodeJson<Place>(entry.value));
   const queries: Query[] = places.map(([conversation, n]) => ({ key: encodeTuple(messageKey(project, conversation, n)) }));
   const rows = queries.length === 0 ? [] : await store.read(queries);

@@ -142,7 +142,13 @@ export class RunFeeds {
  * Ends early when `signal` aborts, or when `isOver` says that nothing more will come.
  */
 export async function* followRun(
-  source: { readonly store: Store; readonly environment: Environment; readonly feeds: RunFeeds; readonly project: string; readonly runId: string },
+  source: {
+    readonly store: Store;
+    readonly environment: Environment;
+    readonly feeds: RunFeeds;
+    readonly project: string;
+    readonly runId: string;
+  },
   after: number,
   isOver: () => Promise<boolean>,
   signal: AbortSignal,

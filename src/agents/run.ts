@@ -27,7 +27,13 @@ export interface TokenCounts {
   readonly reasoning_tokens: number;
 }
 
-export const noTokens: TokenCounts = { prompt_tokens: 0, completion_tokens: 0, cached_input_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 };
+export const noTokens: TokenCounts = {
+  prompt_tokens: 0,
+  completion_tokens: 0,
+  cached_input_tokens: 0,
+  cache_write_tokens: 0,
+  reasoning_tokens: 0,
+};
 
 /** A run, in Letta's fields and a few of Kelpie's below `kelpie`. */
 export interface RunRecord {
@@ -89,7 +95,12 @@ export interface StepRecord {
   readonly request_id: string | null;
   readonly feedback: "positive" | "negative" | null;
   readonly tags: readonly string[];
-  readonly timing: { readonly startedAt: number; readonly modelMilliseconds: number; readonly firstTokenMilliseconds: number | null; readonly milliseconds: number };
+  readonly timing: {
+    readonly startedAt: number;
+    readonly modelMilliseconds: number;
+    readonly firstTokenMilliseconds: number | null;
+    readonly milliseconds: number;
+  };
   readonly firstMessage: number;
   readonly endMessage: number;
 }

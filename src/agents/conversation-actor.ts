@@ -1,0 +1,354 @@
+/** A conversation as an actor: accepts requests one at a time, and has a driver work on the run in progress. */
+import type { Activation, Actor, ActorType, Reminder, Turn } from "../actors/actor.ts";
+import { agents, AgentNotFoundError, type AgentRecord } from "./agent.ts";
+import type { ChatBody, ToolReturn } from "./chat-message.ts";
+import { commitCompaction, type CompactionCut } from "./compaction.ts";
+import {
+  type ActiveRun,
+  type CallState,
+  type ContextState,
+  type ConversationAddress,
+  conversationActorType,
+  type PendingApproval,
+  stateKeys,
+} from "./conversation.ts";
+import type { AgentEnvironment, ConversationEnvironment } from "./conversation-environment.ts";
+import type { CancelOutcome, InputMessage, SendOutcome, SendRequest } from "./conversations.ts";
+import { messageDeletes, readMessages } from "./message-log.ts";
+import { planApprovedCall } from "./call-tool.ts";
+import { append, armReminder, endRun, EventLog, type NewMessage, readJournal, runReminder, startRun, stepIds } from "./run-journal.ts";
+import { noTokens, type RunRecord } from "./run.ts";
+import { RunDriver } from "./run-driver.ts";
+import { compiledMetadata, compileSystem, readSetting, renderSystem } from "./step-plan.ts";
+
+export type ConversationMessage =
+  | { readonly kind: "send"; readonly address: ConversationAddress; readonly request: SendRequest }
+  | { readonly kind: "cancel"; readonly address: ConversationAddress; readonly runIds: readonly string[] | null }
+  | { readonly kind: "reset"; readonly address: ConversationAddress }
+  | { readonly kind: "recompile"; readonly address: ConversationAddress; readonly dryRun: boolean }
+  | { readonly kind: "compact"; readonly address: ConversationAddress; readonly cut: CompactionCut }
+  | { readonly kind: "append"; readonly address: ConversationAddress; readonly bodies: readonly ChatBody[] }
+  | { readonly kind: "delete"; readonly address: ConversationAddress };
+
+/** Messages that one turn of a reset deletes. */
+const resetMessagesPerTurn = 500;
+
+export function conversationActorDefinition(agentEnvironment: AgentEnvironment): ActorType<ConversationMessage, unknown> {
+  return { type: conversationActorType, create: (activation) => new ConversationActor(agentEnvironment, activation) };
+}
+
+class ConversationActor implements Actor<ConversationMessage, unknown> {
+  readonly #agents: AgentEnvironment;
+  readonly #activation: Activation;
+  #driver: RunDriver | undefined;
+
+  constructor(agentEnvironment: AgentEnvironment, activation: Activation) {
+    this.#agents = agentEnvironment;
+    this.#activation = activation;
+  }
+
+  /** Goes on with a run that a crash or a deploy interrupted. */
+  async activate(): Promise<void> {
+    const context = await this.#activation.state.get<ContextState>(stateKeys.context);
+    if (context !== undefined && context.runId !== null) this.#drive(this.#conversation(context), context.runId, true);
+  }
+
+  async receive(message: ConversationMessage, turn: Turn): Promise<unknown> {
+    const conversation: ConversationEnvironment = { ...this.#agents, address: message.address };
+    switch (message.kind) {
+      case "send":
+        return await this.#send(conversation, message.request, turn);
+      case "cancel":
+        return await this.#cancel(conversation, message.runIds, turn);
+      case "reset":
+        return await this.#reset(conversation, turn);
+      case "recompile":
+        return await this.#recompile(conversation, message.dryRun, turn);
+      case "compact":
+        return await this.#compact(conversation, message.cut, turn);
+      case "append":
+        return await this.#append(conversation, message.bodies, turn);
+      case "delete":
+        return await this.#delete(conversation, turn);
+    }
+  }
+
+  /** The run's reminder is due: either the run is worked on here, or this activation has just taken it up. */
+  async remind(reminder: Reminder, turn: Turn): Promise<void> {
+    if (reminder.name !== runReminder) return;
+    const state = await readJournal(turn);
+    if (state === undefined) return;
+    const conversation = this.#conversation(state.context);
+    if (this.#driver?.runId !== state.run.id) this.#drive(conversation, state.run.id, true);
+    armReminder(conversation, turn);
+  }
+
+  async #send(conversation: ConversationEnvironment, request: SendRequest, turn: Turn): Promise<SendOutcome> {
+    const agent = await this.#agent(conversation);
+    const repeated = await this.#runOfOtids(request.messages, turn);
+    if (repeated !== undefined) {
+      conversation.environment.probe("agents.send.attached");
+      return { ok: true, runId: repeated, attached: true };
+    }
+    const context = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
+    if (context.runId !== null) return { ok: false, reason: "busy", runId: context.runId };
+    const answers = request.messages.filter((message) => message.type === "approval");
+    const refusal = refuse(context.pending, answers, request.messages);
+    if (refusal !== undefined) return refusal;
+
+    const runId = `run-${conversation.environment.random.uuid()}`;
+    const compiled = await compileSystem(conversation, turn, agent, context);
+    const run: ActiveRun = {
+      id: runId,
+      record: runRecord(conversation, runId, request, compiled.next),
+      startedAt: conversation.environment.clock.now(),
+      background: request.background,
+      streamTokens: request.streamTokens,
+      stepsMax: request.stepsMax,
+      clientTools: request.clientTools,
+      clientSkills: request.clientSkills,
+      overrideModel: request.overrideModel,
+      overrideSystem: request.overrideSystem,
+      includeCompactionMessages: request.includeCompactionMessages,
+    };
+    const ids = stepIds(conversation.environment);
+    const calls = context.pending === null ? [] : await this.#approvedCalls(conversation, run, context.pending, answers, ids.id);
+    const bodies = request.messages.map((message) => newMessage(message, runId));
+    await startRun(conversation, turn, { ...compiled, pending: null }, { run, bodies, calls, step: ids });
+    for (const message of request.messages) if (message.otid !== undefined) turn.state.set(stateKeys.otid(message.otid), runId);
+    this.#drive(conversation, runId, false);
+    return { ok: true, runId, attached: false };
+  }
+
+  /** The run that took these very messages before: all of their otids are known, and of one run. */
+  async #runOfOtids(messages: readonly InputMessage[], turn: Turn): Promise<string | undefined> {
+    const known = new Set<string | undefined>();
+    for (const { otid } of messages) {
+      if (otid !== undefined) known.add(await turn.state.get<string>(stateKeys.otid(otid)));
+    }
+    return known.size === 1 ? [...known][0] : undefined;
+  }
+
+  /** The calls that waited, as the answer leaves them: decided, answered by the client, or free to be made. */
+  async #approvedCalls(
+    conversation: ConversationEnvironment,
+    run: ActiveRun,
+    pending: PendingApproval,
+    answers: readonly InputMessage[],
+    stepId: string,
+  ): Promise<CallState[]> {
+    const setting = await readSetting(conversation, run);
+    const decisions = new Map(
+      answers.flatMap((answer) => (answer.type === "approval" ? answer.decisions.map((each) => [each.tool_call_id, each] as const) : [])),
+    );
+    return pending.calls.map(({ call, gated }): CallState => {
+      const effectId = `${run.id}:${stepId}:${call.tool_call_id}`;
+      const decision = gated ? decisions.get(call.tool_call_id) : undefined;
+      if (decision !== undefined && "status" in decision) return { call, effect: "readOnly", effectId, state: "done", result: decision };
+      if (decision !== undefined && !decision.approve)
+        return { call, effect: "readOnly", effectId, state: "done", result: deniedResult(call.tool_call_id, decision.reason) };
+      return { call, effect: planApprovedCall(conversation, setting, call).effect, effectId, state: "intended" };
+    });
+  }
+
+  async #cancel(conversation: ConversationEnvironment, runIds: readonly string[] | null, turn: Turn): Promise<CancelOutcome> {
+    const state = await readJournal(turn);
+    if (state === undefined || (runIds !== null && !runIds.includes(state.run.id))) {
+      const context = await turn.state.get<ContextState>(stateKeys.context);
+      if (context?.pending == null || (runIds !== null && !runIds.includes(context.pending.runId)))
+        return { ok: false, reason: "noActiveRun" };
+      return await this.#closePending(conversation, context, context.pending, turn);
+    }
+    const newest = this.#driver?.runId === state.run.id ? this.#driver.stop() : undefined;
+    await endRun(conversation, turn, state, "cancelled", null, new EventLog(newest ?? state.progress.seq, [], state.run, false));
+    conversation.environment.probe("agents.run.cancelled");
+    return { ok: true, runId: state.run.id };
+  }
+
+  /** Denies calls that wait for an approval, so that the conversation can go on. */
+  async #closePending(
+    conversation: ConversationEnvironment,
+    context: ContextState,
+    pending: PendingApproval,
+    turn: Turn,
+  ): Promise<CancelOutcome> {
+    const label = { runId: pending.runId, stepId: pending.stepId };
+    const reason = "The request was cancelled";
+    const decisions = pending.calls
+      .filter((call) => call.gated)
+      .map(({ call }) => ({ tool_call_id: call.tool_call_id, approve: false, reason }));
+    const returns = pending.calls.map(({ call }) => deniedResult(call.tool_call_id, reason));
+    const news: NewMessage[] = [
+      { ...label, body: { role: "approvalResponse", decisions } },
+      { ...label, body: { role: "tool", returns } },
+    ];
+    const appended = await append(conversation, turn, { ...context, pending: null }, news);
+    turn.state.set(stateKeys.context, appended.context);
+    return { ok: true, runId: pending.runId };
+  }
+
+  /** Deletes every message but the system message. A run in progress is cancelled. */
+  async #reset(conversation: ConversationEnvironment, turn: Turn): Promise<null> {
+    await this.#cancel(conversation, null, turn);
+    const agent = await this.#agent(conversation);
+    const before = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
+    const compiled = await compileSystem(conversation, turn, agent, before, {
+      metadata: await compiledMetadata(conversation, agent, before),
+    });
+    turn.state.set(stateKeys.context, { ...compiled, summary: null, tailFrom: compiled.next, runId: null, pending: null });
+    this.#activation.background(this.#deleteMessages(conversation, compiled.next, compiled.system));
+    return null;
+  }
+
+  async #deleteMessages(conversation: ConversationEnvironment, before: number, system: number | null): Promise<void> {
+    const { store, address } = conversation;
+    for (let from = 0; from < before;) {
+      const messages = await readMessages(store, address.project, this.#activation.id.key, {
+        from,
+        to: before,
+        limit: resetMessagesPerTurn,
+      });
+      if (messages.length === 0) return;
+      from = messages.at(-1)!.n + 1;
+      const deleted = messages.filter((message) => message.n !== system);
+      await this.#activation.turn(async (turn) => turn.write(...messageDeletes(address.project, this.#activation.id.key, deleted)));
+    }
+  }
+
+  async #recompile(conversation: ConversationEnvironment, dryRun: boolean, turn: Turn): Promise<string> {
+    const agent = await this.#agent(conversation);
+    const context = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
+    const metadata = await compiledMetadata(conversation, agent, context);
+    if (!dryRun) turn.state.set(stateKeys.context, await compileSystem(conversation, turn, agent, context, { metadata }));
+    return await renderSystem(conversation, agent, context, metadata);
+  }
+
+  /** Commits a compaction that was prepared outside; false: the conversation has moved on meanwhile. */
+  async #compact(conversation: ConversationEnvironment, cut: CompactionCut, turn: Turn): Promise<boolean> {
+    const context = await turn.state.get<ContextState>(stateKeys.context);
+    if (context === undefined || context.runId !== null) return false;
+    return (await commitCompaction(conversation, turn, context, await this.#agent(conversation), cut)) !== undefined;
+  }
+
+  /** Adds messages that were made elsewhere: an agent's first ones, a fork's. */
+  async #append(conversation: ConversationEnvironment, bodies: readonly ChatBody[], turn: Turn): Promise<null> {
+    const agent = await this.#agent(conversation);
+    const before = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
+    const compiled = await compileSystem(conversation, turn, agent, before);
+    const appended = await append(
+      conversation,
+      turn,
+      compiled,
+      bodies.map((body) => ({ body })),
+    );
+    turn.state.set(stateKeys.context, appended.context);
+    return null;
+  }
+
+  /** Takes the conversation away; its messages go in turns of their own. Answers how many positions there are to delete. */
+  async #delete(conversation: ConversationEnvironment, turn: Turn): Promise<number> {
+    const context = await turn.state.get<ContextState>(stateKeys.context);
+    if (context === undefined) return 0;
+    if (context.runId !== null) await this.#cancel(conversation, null, turn);
+    const { store, address } = conversation;
+    const messages = await readMessages(store, address.project, this.#activation.id.key, {
+      from: 0,
+      to: context.next,
+      limit: resetMessagesPerTurn,
+    });
+    turn.write(...messageDeletes(address.project, this.#activation.id.key, messages));
+    for (const message of messages) if (message.otid !== undefined) turn.state.delete(stateKeys.otid(message.otid));
+    if (messages.length < resetMessagesPerTurn) turn.state.delete(stateKeys.context);
+    return messages.length;
+  }
+
+  #drive(conversation: ConversationEnvironment, runId: string, isResumed: boolean): void {
+    const driver = new RunDriver(conversation, this.#activation, runId, isResumed);
+    this.#driver = driver;
+    this.#activation.background(
+      driver.work().finally(() => {
+        if (this.#driver === driver) this.#driver = undefined;
+      }),
+    );
+  }
+
+  #conversation(context: ContextState): ConversationEnvironment {
+    return {
+      ...this.#agents,
+      address: { project: this.#activation.id.project, agentId: context.agentId, conversationId: context.conversationId },
+    };
+  }
+
+  /** @throws {AgentNotFoundError} */
+  async #agent({ store, address }: ConversationEnvironment): Promise<AgentRecord> {
+    const [agent] = await agents.read(store, address.project, [address.agentId]);
+    if (agent === undefined) throw new AgentNotFoundError(`Agent not found: ${address.agentId}`);
+    return agent;
+  }
+}
+
+function firstContext(address: ConversationAddress): ContextState {
+  return {
+    agentId: address.agentId,
+    conversationId: address.conversationId,
+    next: 0,
+    system: null,
+    summary: null,
+    tailFrom: 0,
+    compiled: null,
+    runId: null,
+    pending: null,
+  };
+}
+
+/** Why a request cannot start a run, or undefined if it can. */
+function refuse(
+  pending: PendingApproval | null,
+  answers: readonly InputMessage[],
+  messages: readonly InputMessage[],
+): SendOutcome | undefined {
+  if (pending === null) return answers.length === 0 ? undefined : { ok: false, reason: "noPendingApproval" };
+  if (answers.length === 0 || messages[0]?.type !== "approval") return { ok: false, reason: "pendingApproval" };
+  const expected = pending.calls.filter((call) => call.gated).map(({ call }) => call.tool_call_id);
+  const given = answers.flatMap((answer) => (answer.type === "approval" ? answer.decisions.map((decision) => decision.tool_call_id) : []));
+  const isExact = given.length === expected.length && expected.every((id) => given.includes(id));
+  return isExact ? undefined : { ok: false, reason: "invalidToolCallIds", expected, given };
+}
+
+function newMessage(message: InputMessage, runId: string): NewMessage {
+  if (message.type === "approval") return { runId, otid: message.otid, body: { role: "approvalResponse", decisions: message.decisions } };
+  const { role, content } = message;
+  const head = { runId, otid: message.otid, name: message.name, sender_id: message.sender_id };
+  if (role === "user") return { ...head, body: { role: "user", content } };
+  const text = typeof content === "string" ? content : content.map((part) => (part.type === "text" ? part.text : "")).join("\n");
+  if (role === "system") return { ...head, body: { role: "system", text } };
+  return { ...head, body: { role: "assistant", parts: [{ type: "text", text }], calls: [] } };
+}
+
+function runRecord(conversation: ConversationEnvironment, id: string, request: SendRequest, firstMessage: number): RunRecord {
+  const { address, environment } = conversation;
+  return {
+    id,
+    status: "running",
+    created_at: new Date(environment.clock.now()).toISOString(),
+    completed_at: null,
+    agent_id: address.agentId,
+    conversation_id: address.conversationId === "default" ? null : address.conversationId,
+    background: request.background,
+    metadata: null,
+    request_config: request.requestConfig,
+    stop_reason: null,
+    callback_url: request.callbackUrl,
+    ttft_ns: null,
+    total_duration_ns: null,
+    kelpie: { firstMessage, steps: 0, usage: noTokens, contextTokens: 0, toolsUsed: [] },
+  };
+}
+
+function deniedResult(toolCallId: string, reason: string | undefined): ToolReturn {
+  return {
+    tool_call_id: toolCallId,
+    status: "error",
+    tool_return: `Error: request to call tool denied. User reason: ${reason ?? "none given"}`,
+  };
+}

@@ -1,0 +1,382 @@
+/**
+ * Works on one run: asks the model, makes the calls, and commits each step, until the run is over.
+ *
+ * The driver keeps nothing that must survive: it looks at the journal, does what comes next, and commits it. After a
+ * crash another driver goes on from the same rows. A driver that finds its step taken or its run ended stops (R4).
+ */
+import { type Activation, ActivationLostError, type Turn } from "../actors/actor.ts";
+import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/model.ts";
+import type { OutsideTool } from "../tools/tool.ts";
+import { type Answer, AnswerCollector, AnswerTooLongError, type Shown, shownOf } from "./answer.ts";
+import { callTool, planApprovedCall, planCall } from "./call-tool.ts";
+import type { ToolReturn } from "./chat-message.ts";
+import { compact } from "./compaction.ts";
+import { type CallState, type RunProgress, stateKeys } from "./conversation.ts";
+import type { ConversationEnvironment } from "./conversation-environment.ts";
+import {
+  commitAnswer,
+  commitResult,
+  commitStart,
+  type Committed,
+  endRun,
+  EventLog,
+  type JournalState,
+  readJournal,
+  type StepFacts,
+} from "./run-journal.ts";
+import { RunEmitter } from "./run-emitter.ts";
+import { lastSeq, readEvents, type RunFeed, seqJumpAfterCrash } from "./run-events.ts";
+import type { RunError, StopReason } from "./run.ts";
+import { prepareRequest, type RunSetting, readSetting } from "./step-plan.ts";
+
+/** How often a step asks the model again after an answer that broke off. */
+const answerAttemptsMax = 3;
+const answerRetryMilliseconds = 200;
+/** How often a run may be taken up again in one step before it is given up: what crashes every node must end. */
+const resumesMax = 20;
+/** The share of the context window above which a step is followed by compaction, as in Letta V1. */
+const compactionThreshold = 0.9;
+
+type Streamed = { readonly message: { readonly [field: string]: unknown } };
+
+export class RunDriver {
+  readonly runId: string;
+  readonly #conversation: ConversationEnvironment;
+  readonly #activation: Activation;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #isResumed: boolean;
+  /** Calls that an earlier driver had started: this one cannot know what became of them (R3). */
+  readonly #startedBefore = new Set<string>();
+  #emitter: RunEmitter | undefined;
+
+  constructor(conversation: ConversationEnvironment, activation: Activation, runId: string, isResumed: boolean) {
+    this.#conversation = conversation;
+    this.#activation = activation;
+    this.runId = runId;
+    this.#isResumed = isResumed;
+    this.#signal = AbortSignal.any([this.#abort.signal, activation.signal]);
+  }
+
+  /** Ends the model call or tool call in progress, for a turn that ends the run. Gives the number of the newest event. */
+  stop(): number | undefined {
+    this.#abort.abort();
+    return this.#emitter?.seq;
+  }
+
+  /** Resolves when the run is over, or when this activation can do nothing more for it. */
+  async work(): Promise<void> {
+    const { feeds, environment } = this.#conversation;
+    let feed: RunFeed | undefined;
+    try {
+      // The run was accepted in a turn before this one: whatever leaves now waits until that is durable.
+      const state = await this.#turn((turn) => this.#takeUp(turn));
+      if (state === undefined) return;
+      const durable = await lastSeq(this.#conversation.store, this.#conversation.address.project, this.runId);
+      // Numbers above the durable ones may have been shown by a node that crashed (run-events.ts E3).
+      const seq = this.#isResumed && !state.run.background ? durable + seqJumpAfterCrash : durable;
+      feed = feeds.open(this.runId, durable);
+      this.#emitter = new RunEmitter({
+        activation: this.#activation,
+        environment,
+        runId: this.runId,
+        feed,
+        isDurable: state.run.background,
+        seq,
+      });
+      environment.probe(this.#isResumed ? "agents.run.resumed" : "agents.run.started");
+      if (state.progress.resumes >= resumesMax)
+        await this.#end("error", internalError(`The run was interrupted ${resumesMax} times in one step and was given up`));
+      else while (!this.#signal.aborted && (await this.#next()));
+    } catch (error) {
+      if (error instanceof ActivationLostError || this.#signal.aborted) return;
+      environment.log.write("error", "A run failed", { run: this.runId, error });
+      await this.#end("error", internalError("The run failed inside Kelpie", error));
+    } finally {
+      if (feed !== undefined) feeds.close(this.runId, feed);
+    }
+  }
+
+  async #takeUp(turn: Turn): Promise<JournalState | undefined> {
+    const state = await readJournal(turn);
+    if (state === undefined || state.run.id !== this.runId) return undefined;
+    if (!this.#isResumed) return state;
+    for (const call of state.progress.calls) if (call.state === "started") this.#startedBefore.add(call.effectId);
+    const progress: RunProgress = { ...state.progress, resumes: state.progress.resumes + 1 };
+    turn.state.set(stateKeys.progress, progress);
+    return { ...state, progress };
+  }
+
+  /** Does the next thing that the journal asks for. False: the run is over. */
+  async #next(): Promise<boolean> {
+    const state = await this.#turn(readJournal);
+    if (state === undefined || state.run.id !== this.runId) return false;
+    this.#conversation.environment.probe("agents.step");
+    let setting: RunSetting;
+    try {
+      setting = await readSetting(this.#conversation, state.run);
+    } catch (error) {
+      if (error instanceof ModelNotFoundError)
+        return await this.#end("llm_api_error", { error_type: "llm_bad_request", message: error.message, detail: null });
+      throw error;
+    }
+    return state.progress.calls.length > 0 ? await this.#makeCalls(state, setting) : await this.#askModel(state, setting);
+  }
+
+  async #askModel(state: JournalState, setting: RunSetting): Promise<boolean> {
+    try {
+      const prepared = await prepareRequest(this.#conversation, this.#activation, state, setting);
+      if (prepared.tokens > setting.contextWindow && (await this.#compact(setting, "context_window_exceeded"))) return true;
+      const shown =
+        this.#isResumed && state.run.background
+          ? shownOf(state.progress.step.messageId, await this.#allEvents())
+          : new Map<string, string>();
+      const { answer, facts } = await this.#answer(setting, prepared.request, state, shown);
+      return await this.#commitAnswer(setting, state, answer, facts);
+    } catch (error) {
+      if (this.#signal.aborted) return false;
+      if (error instanceof AnswerTooLongError)
+        return await this.#end("invalid_llm_response", { error_type: "llm_error", message: error.message, detail: null });
+      if (!(error instanceof ModelError)) throw error;
+      if (error.kind !== "contextOverflow") return await this.#end(stopReasonOf(error.kind), modelRunError(error));
+      if (await this.#compact(setting, "context_window_exceeded")) return true;
+      return await this.#end("context_window_overflow_in_system_prompt", modelRunError(error));
+    }
+  }
+
+  /** Asks until an answer is whole, at most `answerAttemptsMax` times. */
+  async #answer(
+    setting: RunSetting,
+    request: Parameters<RunSetting["model"]["generate"]>[0],
+    state: JournalState,
+    before: Shown,
+  ): Promise<{ readonly answer: Answer; readonly facts: StepFacts }> {
+    const { environment } = this.#conversation;
+    const startedAt = environment.clock.now();
+    const startedElapsed = environment.clock.elapsed();
+    let messageId = state.progress.step.messageId;
+    let shown = before;
+    for (let attempt = 1; ; attempt++) {
+      const collector = this.#collector(setting, state, messageId, startedAt, shown);
+      const streamed: Streamed[] = [];
+      let firstTokenMilliseconds: number | null = null;
+      try {
+        for await (const event of setting.model.generate(request, this.#signal)) {
+          if (this.#signal.aborted) throw new ActivationLostError("The run was stopped");
+          firstTokenMilliseconds ??= environment.clock.elapsed() - startedElapsed;
+          for (const message of collector.accept(event)) {
+            if (!state.run.streamTokens) continue;
+            this.#emitter!.emit(message);
+            streamed.push({ message });
+          }
+        }
+        const answer = wholeAnswer(collector, setting.info.handle);
+        const modelMilliseconds = environment.clock.elapsed() - startedElapsed;
+        return {
+          answer,
+          facts: { ids: state.progress.step, setting, startedAt, startedElapsed, modelMilliseconds, firstTokenMilliseconds },
+        };
+      } catch (error) {
+        if (!isBroken(error) || attempt === answerAttemptsMax || this.#signal.aborted) throw error;
+        environment.probe("agents.answer.retried");
+        environment.log.write("warn", "A model's answer broke off; asking again", {
+          run: this.runId,
+          model: setting.info.handle,
+          kind: error.kind,
+          attempt,
+        });
+        // What was shown of the broken answer stays shown: the next one goes on from it or takes its place.
+        messageId = collector.messageId;
+        shown = shownOf(messageId, streamed);
+        await environment.clock.sleep(answerRetryMilliseconds * 2 ** attempt, this.#signal);
+      }
+    }
+  }
+
+  #collector(setting: RunSetting, state: JournalState, messageId: string, startedAt: number, shown: Shown): AnswerCollector {
+    const { address, environment } = this.#conversation;
+    const head = {
+      id: messageId,
+      agent_id: address.agentId,
+      conversation_id: address.conversationId,
+      created_at: new Date(startedAt).toISOString(),
+      run_id: this.runId,
+      step_id: state.progress.step.id,
+    };
+    return new AnswerCollector({
+      head,
+      shown,
+      freshId: () => `message-${environment.random.uuid()}`,
+      isGated: (name) => setting.tools.get(name)?.needsApproval ?? false,
+    });
+  }
+
+  async #commitAnswer(setting: RunSetting, state: JournalState, answer: Answer, facts: StepFacts): Promise<boolean> {
+    const plan = answer.calls.map((call) => planCall(this.#conversation, setting, state.progress.history, call));
+    const pendingEvents = await this.#emitter!.take();
+    const streamed = state.run.streamTokens;
+    const committed = await this.#turn((turn) =>
+      commitAnswer(this.#conversation, turn, {
+        runId: this.runId,
+        facts,
+        answer,
+        plan,
+        setting,
+        pendingEvents,
+        seq: this.#emitter!.seq,
+        streamed,
+      }),
+    );
+    return await this.#show(committed, setting);
+  }
+
+  async #makeCalls(state: JournalState, setting: RunSetting): Promise<boolean> {
+    const started = state.progress.calls.filter((call) => call.state === "started");
+    if (started.length === 0) {
+      const committed = await this.#turn((turn) =>
+        commitStart(this.#conversation, turn, { runId: this.runId, setting, seq: this.#emitter!.seq }),
+      );
+      return await this.#show(committed, setting);
+    }
+    const goesOn = await Promise.all(started.map((call) => this.#makeCall(setting, call)));
+    return goesOn.every(Boolean);
+  }
+
+  /** Makes one call that the journal says has started, and commits its result. */
+  async #makeCall(setting: RunSetting, call: CallState): Promise<boolean> {
+    const { environment } = this.#conversation;
+    const { resultInTurn } = planApprovedCall(this.#conversation, setting, call.call);
+    const wasStarted = this.#startedBefore.has(call.effectId);
+    const isUnknown = resultInTurn === undefined && wasStarted && call.effect === "once";
+    let result: (turn: Turn) => Promise<ToolReturn>;
+    if (resultInTurn !== undefined) result = resultInTurn;
+    else if (isUnknown) {
+      environment.probe("agents.effect.unknown");
+      result = () => Promise.resolve(unknownResult(call));
+    } else {
+      if (wasStarted) environment.probe("agents.effect.repeated");
+      const { tool, returnCharactersMax } = setting.tools.get(call.call.name)!;
+      const made = await callTool(this.#conversation, tool as OutsideTool, returnCharactersMax, call, this.#signal);
+      // A run that is being stopped has its open calls settled by whoever ends it (R5).
+      if (this.#signal.aborted) return false;
+      result = () => Promise.resolve(made);
+    }
+    const committed = await this.#turn((turn) =>
+      commitResult(this.#conversation, turn, {
+        runId: this.runId,
+        effectId: call.effectId,
+        result,
+        isUnknown,
+        setting,
+        seq: this.#emitter!.seq,
+      }),
+    );
+    return await this.#show(committed, setting);
+  }
+
+  async #show(committed: Committed | undefined, setting: RunSetting): Promise<boolean> {
+    if (committed === undefined) return false;
+    this.#emitter!.committed(committed.events);
+    if (committed.over) return false;
+    if (!committed.hasOpenCalls && committed.contextTokens > setting.contextWindow * compactionThreshold)
+      await this.#compact(setting, "context_window_exceeded");
+    return true;
+  }
+
+  /** False: there was nothing left to take out of the context. */
+  async #compact(setting: RunSetting, trigger: string): Promise<boolean> {
+    const outcome = await compact(this.#conversation, this.#activation, {
+      setting,
+      runId: this.runId,
+      seq: () => this.#emitter!.seq,
+      trigger,
+      signal: this.#signal,
+    });
+    if (outcome === undefined) return false;
+    this.#emitter!.committed(outcome.events);
+    return true;
+  }
+
+  /** Ends the run with `stop`, unless it is already over. Always false. */
+  async #end(stop: StopReason, error: RunError | null): Promise<boolean> {
+    const pending = await (this.#emitter?.take() ?? Promise.resolve([]));
+    const committed = await this.#turn(async (turn) => {
+      const state = await readJournal(turn);
+      if (state === undefined || state.run.id !== this.runId) return undefined;
+      return await endRun(
+        this.#conversation,
+        turn,
+        state,
+        stop,
+        error,
+        new EventLog(this.#emitter?.seq ?? state.progress.seq, pending, state.run, false),
+      );
+    });
+    if (committed !== undefined) this.#emitter?.committed(committed.events);
+    return false;
+  }
+
+  async #allEvents(): Promise<Streamed[]> {
+    const { store, address } = this.#conversation;
+    const all: Streamed[] = [];
+    for (let seen = 0; ;) {
+      const events = await readEvents(store, address.project, this.runId, seen);
+      if (events.length === 0) return all;
+      all.push(...events);
+      seen = events.at(-1)!.seq;
+    }
+  }
+
+  #turn<T>(work: (turn: Turn) => Promise<T>): Promise<T> {
+    return this.#activation.turn(work);
+  }
+}
+
+/** @throws {ModelError} The model ended without a finish, or said nothing. */
+function wholeAnswer(collector: AnswerCollector, handle: string): Answer {
+  const answer = collector.answer();
+  if (answer === undefined) throw new ModelError("invalidResponse", `The answer of ${handle} ended without a finish`);
+  if (answer.parts.length === 0 && answer.calls.length === 0 && answer.reason !== "length")
+    throw new ModelError("invalidResponse", `${handle} answered with neither text nor a tool call`);
+  return answer;
+}
+
+function isBroken(error: unknown): error is ModelError {
+  return error instanceof ModelError && (error.kind === "providerDown" || error.kind === "timeout" || error.kind === "invalidResponse");
+}
+
+function unknownResult(call: CallState): ToolReturn {
+  const text = `The outcome of ${call.call.name} is unknown: Kelpie was interrupted while the call was in progress. It may or may not have taken effect, and it was not repeated. Check before you call it again.`;
+  return { tool_call_id: call.call.tool_call_id, status: "error", tool_return: text };
+}
+
+function stopReasonOf(kind: ModelErrorKind): StopReason {
+  if (kind === "invalidResponse") return "invalid_llm_response";
+  if (kind === "insufficientCredits") return "insufficient_credits";
+  return "llm_api_error";
+}
+
+const errorTypeOfKind: { readonly [kind in ModelErrorKind]: string } = {
+  authentication: "llm_authentication",
+  insufficientCredits: "llm_insufficient_credits",
+  rateLimit: "llm_rate_limit",
+  contextOverflow: "llm_bad_request",
+  invalidRequest: "llm_bad_request",
+  providerDown: "llm_error",
+  timeout: "llm_timeout",
+  contentFilter: "llm_bad_request",
+  invalidResponse: "llm_error",
+};
+
+/** The error of a run in Letta's words, from which the server makes the HTTP error of a request without a stream. */
+function modelRunError(error: ModelError): RunError {
+  return {
+    error_type: errorTypeOfKind[error.kind],
+    message: error.message,
+    detail: error.cause instanceof Error ? error.cause.message : null,
+  };
+}
+
+function internalError(message: string, cause?: unknown): RunError {
+  return { error_type: "internal_error", message, detail: cause instanceof Error ? cause.message : null };
+}

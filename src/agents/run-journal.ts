@@ -1,0 +1,624 @@
+/**
+ * The commits of a run: each function is one part of a turn of the conversation's actor.
+ *
+ * R1. A run in progress has its rows (`run`, `progress`), its conversation names it, and a reminder lies ahead of it.
+ * R2. The model's answer, the intents of its calls, and the effects and results of its state tools are one batch.
+ * R3. An outside call is marked `started` by a batch before it leaves; one that was started and has no result is never
+ *     repeated unless its tool may be (ARCHITECTURE I5).
+ * R4. A step is written once: a commit for a step that is no longer the current one does nothing.
+ * R5. Every call of a stored answer gets a result in a stored tool message, also when the run ends early.
+ */
+import { encodeJson } from "../base/json.ts";
+import { encodeTuple } from "../base/tuple.ts";
+import type { Turn } from "../actors/actor.ts";
+import type { Environment } from "../environment/environment.ts";
+import { Transaction } from "../storage/transaction.ts";
+import { activityKey, type AgentActivity } from "./agent.ts";
+import type { Answer } from "./answer.ts";
+import { type ChatBody, type ChatMessage, lettaDate, toLettaMessages, type ToolReturn } from "./chat-message.ts";
+import {
+  type ActiveRun,
+  type CallState,
+  type ContextState,
+  conversationKey,
+  type PendingCall,
+  type RunProgress,
+  stateKeys,
+  type StepIds,
+} from "./conversation.ts";
+import type { ConversationEnvironment } from "./conversation-environment.ts";
+import { messageWrites } from "./message-log.ts";
+import {
+  addTokens,
+  noTokens,
+  type RunError,
+  type RunStatus,
+  runs,
+  type StepRecord,
+  steps,
+  type StopReason,
+  type TokenCounts,
+} from "./run.ts";
+import { eventRow, type RunEvent } from "./run-events.ts";
+import type { RunSetting } from "./step-plan.ts";
+import { stopAfterCalls, stopAfterText } from "./stop-rules.ts";
+
+/** Wakes the conversation when its node died in the middle of a run. */
+export const runReminder = "run";
+const runReminderMilliseconds = 30_000;
+
+/** What the journal needs of its conversation. */
+export type JournalContext = Pick<ConversationEnvironment, "store" | "environment" | "address">;
+
+/** What a commit made, to show once it is durable. */
+export interface Committed {
+  readonly events: readonly RunEvent[];
+  readonly over: boolean;
+  /** Whether calls of the step still have no result. */
+  readonly hasOpenCalls: boolean;
+  readonly contextTokens: number;
+}
+
+export interface JournalState {
+  readonly context: ContextState;
+  readonly run: ActiveRun;
+  readonly progress: RunProgress;
+}
+
+/** The state of the run in progress, or undefined when there is none. */
+export async function readJournal(turn: Pick<Turn, "state">): Promise<JournalState | undefined> {
+  const context = await turn.state.get<ContextState>(stateKeys.context);
+  if (context === undefined || context.runId === null) return undefined;
+  const [run, progress] = [await turn.state.get<ActiveRun>(stateKeys.run), await turn.state.get<RunProgress>(stateKeys.progress)];
+  return run === undefined || progress === undefined ? undefined : { context, run, progress };
+}
+
+export function stepIds(environment: Environment): StepIds {
+  const { random } = environment;
+  return {
+    id: `step-${random.uuid()}`,
+    messageId: `message-${random.uuid()}`,
+    approvalMessageId: `message-${random.uuid()}`,
+    toolMessageId: `message-${random.uuid()}`,
+  };
+}
+
+/** Starts a run with messages that are appended before it. */
+export async function startRun(
+  journal: JournalContext,
+  turn: Turn,
+  context: ContextState,
+  options: {
+    readonly run: ActiveRun;
+    readonly bodies: readonly NewMessage[];
+    readonly calls: readonly CallState[];
+    readonly step: StepIds;
+  },
+): Promise<void> {
+  const { project } = journal.address;
+  const appended = await append(journal, turn, context, options.bodies);
+  turn.state.set(stateKeys.context, { ...appended.context, runId: options.run.id });
+  turn.state.set(stateKeys.run, options.run);
+  const progress: RunProgress = {
+    steps: 0,
+    step: options.step,
+    calls: options.calls,
+    usage: noTokens,
+    contextTokens: 0,
+    toolsUsed: [],
+    seq: 0,
+    firstTokenMilliseconds: null,
+    resumes: 0,
+    history: [],
+  };
+  turn.state.set(stateKeys.progress, progress);
+  writeRows(journal, turn, (rows) => runs.insert(rows, project, options.run.record));
+  armReminder(journal, turn);
+}
+
+export function armReminder(journal: JournalContext, turn: Turn): void {
+  turn.remind(runReminder, { due: journal.environment.clock.now() + runReminderMilliseconds, earlyAfterRestart: true });
+}
+
+export interface NewMessage {
+  readonly id?: string;
+  readonly body: ChatBody;
+  readonly otid?: string | undefined;
+  readonly name?: string | undefined;
+  readonly sender_id?: string | undefined;
+  readonly runId?: string | undefined;
+  readonly stepId?: string | undefined;
+}
+
+/** Appends messages to the conversation and gives the context that counts them; the caller sets it. */
+export async function append(
+  journal: JournalContext,
+  turn: Turn,
+  context: ContextState,
+  news: readonly NewMessage[],
+): Promise<{ readonly context: ContextState; readonly messages: readonly ChatMessage[] }> {
+  const { environment, store, address } = journal;
+  const created_at = new Date(environment.clock.now()).toISOString();
+  const messages = news.map((each, index): ChatMessage => ({
+    id: each.id ?? `message-${environment.random.uuid()}`,
+    n: context.next + index,
+    agent_id: address.agentId,
+    conversation_id: address.conversationId,
+    created_at,
+    ...(each.runId === undefined ? {} : { run_id: each.runId }),
+    ...(each.stepId === undefined ? {} : { step_id: each.stepId }),
+    ...(each.name === undefined ? {} : { name: each.name }),
+    ...(each.sender_id === undefined ? {} : { sender_id: each.sender_id }),
+    ...(each.otid === undefined ? {} : { otid: each.otid }),
+    body: each.body,
+  }));
+  turn.write(...(await messageWrites(store, environment, address.project, conversationKey(address), messages)));
+  return { context: { ...context, next: context.next + news.length }, messages };
+}
+
+/** What is known of a step when its answer has come. */
+export interface StepFacts {
+  readonly ids: StepIds;
+  readonly setting: RunSetting;
+  /** Unix milliseconds. */
+  readonly startedAt: number;
+  readonly startedElapsed: number;
+  readonly modelMilliseconds: number;
+  readonly firstTokenMilliseconds: number | null;
+}
+
+/** What to do with each call of an answer. */
+export interface CallPlan {
+  readonly gated: boolean;
+  readonly client: boolean;
+  readonly effect: CallState["effect"];
+  /** For a call that needs nothing outside: its result, made in the turn. */
+  readonly resultInTurn?: (turn: Turn) => Promise<ToolReturn>;
+}
+
+/**
+ * Commits a model's answer (R2). `pendingEvents` are token events not yet durable; `tokenSeq` is the number of the
+ * last token event of the answer in a foreground run, under which its whole messages are logged (run-events.ts E3).
+ */
+export async function commitAnswer(
+  journal: JournalContext,
+  turn: Turn,
+  options: {
+    readonly runId: string;
+    readonly facts: StepFacts;
+    readonly answer: Answer;
+    readonly plan: readonly CallPlan[];
+    readonly setting: RunSetting;
+    readonly pendingEvents: readonly RunEvent[];
+    readonly seq: number;
+    readonly streamed: boolean;
+  },
+): Promise<Committed | undefined> {
+  const state = await readJournal(turn);
+  const { facts, answer, plan } = options;
+  if (state === undefined || state.run.id !== options.runId || state.progress.step.id !== facts.ids.id) return undefined;
+  const { run } = state;
+  const tokens = answerTokens(answer);
+  const label = { runId: run.id, stepId: facts.ids.id };
+  const isGated = plan.some((call) => call.gated);
+  const gated = answer.calls.filter((_, index) => plan[index]!.gated);
+  const free = answer.calls.filter((_, index) => !plan[index]!.gated);
+  const news: NewMessage[] = [];
+  const model = facts.setting.info.handle;
+  if (!isGated || free.length > 0)
+    news.push({ ...label, id: answer.messageId, body: { role: "assistant", parts: answer.parts, calls: free, model } });
+  if (isGated) {
+    const id = free.length > 0 ? facts.ids.approvalMessageId : answer.messageId;
+    news.push({ ...label, id, body: { role: "approval", parts: free.length > 0 ? [] : answer.parts, calls: gated, model } });
+  }
+  const appended = await append(journal, turn, state.context, news);
+  const log = new EventLog(options.seq, options.pendingEvents, run, options.streamed);
+  log.answer(appended.messages);
+
+  const isLength = answer.reason === "length" && answer.calls.length === 0;
+  const progress: RunProgress = {
+    ...state.progress,
+    usage: addTokens(state.progress.usage, tokens),
+    contextTokens: tokens.prompt_tokens + tokens.completion_tokens,
+    toolsUsed: [...new Set([...state.progress.toolsUsed, ...answer.calls.map((call) => call.name)])],
+    firstTokenMilliseconds: state.progress.firstTokenMilliseconds ?? facts.firstTokenMilliseconds,
+    resumes: 0,
+  };
+  const record = stepRecord(journal, facts, run, answer, tokens, state.context.next, appended.context.next);
+  const next: JournalState = { context: appended.context, run, progress };
+
+  if (isGated) {
+    const calls = answer.calls.map((call, index): PendingCall => ({ call, gated: plan[index]!.gated, client: plan[index]!.client }));
+    const pending = { messageId: news.at(-1)!.id!, runId: run.id, stepId: facts.ids.id, calls };
+    writeRows(journal, turn, (rows) => steps.insert(rows, journal.address.project, record));
+    return await endRun(
+      journal,
+      turn,
+      { ...next, context: { ...appended.context, pending }, progress: { ...progress, steps: progress.steps + 1 } },
+      "requires_approval",
+      null,
+      log,
+    );
+  }
+  writeRows(journal, turn, (rows) => steps.insert(rows, journal.address.project, record));
+  if (answer.calls.length === 0) {
+    const done = { ...next, progress: { ...progress, steps: progress.steps + 1, step: stepIds(journal.environment) } };
+    const stop = isLength ? "max_tokens_exceeded" : stopAfterText(options.setting, progress.history);
+    if (stop !== undefined) return await endRun(journal, turn, done, stop, null, log);
+    return continueRun(journal, turn, done, log);
+  }
+  const calls: CallState[] = [];
+  for (const [index, call] of answer.calls.entries()) {
+    const effectId = `${run.id}:${facts.ids.id}:${call.tool_call_id}`;
+    const { effect, resultInTurn } = plan[index]!;
+    if (resultInTurn === undefined) calls.push({ call, effect, effectId, state: "intended" });
+    else calls.push({ call, effect, effectId, state: "done", result: await resultInTurn(turn) });
+  }
+  writeIntents(journal, turn, run.id, calls);
+  const startedCalls = startNextCalls(journal, turn, run.id, calls);
+  return await settleCalls(journal, turn, { ...next, progress: { ...progress, calls: startedCalls } }, options.setting, log);
+}
+
+/** Commits the result of one outside call, and marks the next ones as started (R3). */
+export async function commitResult(
+  journal: JournalContext,
+  turn: Turn,
+  options: {
+    readonly runId: string;
+    readonly effectId: string;
+    readonly result: (turn: Turn) => Promise<ToolReturn>;
+    readonly isUnknown: boolean;
+    readonly setting: RunSetting;
+    readonly seq: number;
+  },
+): Promise<Committed | undefined> {
+  const state = await readJournal(turn);
+  if (state === undefined || state.run.id !== options.runId) return undefined;
+  const index = state.progress.calls.findIndex((call) => call.effectId === options.effectId && call.state !== "done");
+  if (index < 0) return undefined;
+  const result = await options.result(turn);
+  const calls = state.progress.calls.with(index, { ...state.progress.calls[index]!, state: "done", result });
+  if (calls[index]!.effect !== "state")
+    writeEffect(
+      journal,
+      turn,
+      state.run.id,
+      calls[index]!,
+      options.isUnknown ? "unknown" : result.status === "success" ? "succeeded" : "failed",
+    );
+  const started = startNextCalls(journal, turn, state.run.id, calls);
+  return await settleCalls(
+    journal,
+    turn,
+    { ...state, progress: { ...state.progress, calls: started } },
+    options.setting,
+    new EventLog(options.seq, [], state.run, false),
+  );
+}
+
+/** Marks the calls that may leave now as started, for a run that begins with calls that were approved. */
+export async function commitStart(
+  journal: JournalContext,
+  turn: Turn,
+  options: { readonly runId: string; readonly setting: RunSetting; readonly seq: number },
+): Promise<Committed | undefined> {
+  const state = await readJournal(turn);
+  if (state === undefined || state.run.id !== options.runId) return undefined;
+  const calls = startNextCalls(journal, turn, options.runId, state.progress.calls);
+  return await settleCalls(
+    journal,
+    turn,
+    { ...state, progress: { ...state.progress, calls } },
+    options.setting,
+    new EventLog(options.seq, [], state.run, false),
+  );
+}
+
+/** When every call has its result: appends the tool message, and ends the run or goes on to the next step. */
+async function settleCalls(
+  journal: JournalContext,
+  turn: Turn,
+  state: JournalState,
+  setting: RunSetting,
+  log: EventLog,
+): Promise<Committed> {
+  const { calls } = state.progress;
+  if (calls.some((call) => call.state !== "done")) return continueRun(journal, turn, state, log);
+  const label = { runId: state.run.id, stepId: state.progress.step.id };
+  const appended = await append(journal, turn, state.context, [
+    { ...label, id: state.progress.step.toolMessageId, body: { role: "tool", returns: calls.map((call) => call.result!) } },
+  ]);
+  log.messages(appended.messages);
+  const history = [
+    ...state.progress.history,
+    ...calls.map((call) => ({ name: call.call.name, output: call.result!.tool_return.slice(0, pastOutputCharactersMax) })),
+  ];
+  const progress: RunProgress = {
+    ...state.progress,
+    calls: [],
+    steps: state.progress.steps + 1,
+    step: stepIds(journal.environment),
+    history,
+  };
+  const next = { ...state, context: appended.context, progress };
+  const stop = stopAfterCalls(setting, history) ?? (progress.steps >= state.run.stepsMax ? "max_steps" : undefined);
+  if (stop !== undefined) return await endRun(journal, turn, next, stop, null, log);
+  return continueRun(journal, turn, next, log);
+}
+
+/** The conditional tool rules compare an output with the keys of a mapping; longer ones match none. */
+const pastOutputCharactersMax = 1_000;
+
+function continueRun(journal: JournalContext, turn: Turn, state: JournalState, log: EventLog): Committed {
+  const events = log.write(journal, turn);
+  turn.state.set(stateKeys.context, state.context);
+  turn.state.set(stateKeys.progress, { ...state.progress, seq: log.seq });
+  return { events, over: false, hasOpenCalls: state.progress.calls.length > 0, contextTokens: state.progress.contextTokens };
+}
+
+/** Ends the run: nothing of it is left but its records and events. */
+export async function endRun(
+  journal: JournalContext,
+  turn: Turn,
+  state: JournalState,
+  stop: StopReason,
+  error: RunError | null,
+  log: EventLog,
+): Promise<Committed> {
+  const { environment, address } = journal;
+  const settled = await closeOpenCalls(journal, turn, state, log);
+  const { run, progress } = settled;
+  const now = environment.clock.now();
+  const status: RunStatus = stop === "cancelled" ? "cancelled" : error === null ? "completed" : "failed";
+  const duration = Math.max(0, now - run.startedAt);
+  log.end(progress, stop, error);
+  const events = log.write(journal, turn);
+  turn.state.set(stateKeys.context, { ...settled.context, runId: null });
+  turn.state.delete(stateKeys.run);
+  turn.state.delete(stateKeys.progress);
+  turn.remind(runReminder, undefined);
+  const before = run.record;
+  writeRows(journal, turn, (rows) =>
+    runs.replace(rows, address.project, before, {
+      ...before,
+      status,
+      stop_reason: stop,
+      completed_at: new Date(now).toISOString(),
+      ttft_ns: progress.firstTokenMilliseconds === null ? null : Math.round(progress.firstTokenMilliseconds * 1e6),
+      total_duration_ns: duration * 1_000_000,
+      metadata: error === null ? before.metadata : { ...before.metadata, error },
+      kelpie: {
+        ...before.kelpie,
+        endMessage: settled.context.next,
+        steps: progress.steps,
+        usage: progress.usage,
+        contextTokens: progress.contextTokens,
+        toolsUsed: progress.toolsUsed,
+      },
+    }),
+  );
+  const activity: AgentActivity = {
+    last_run_completion: new Date(now).toISOString(),
+    last_run_duration_ms: duration,
+    last_stop_reason: stop,
+  };
+  turn.write({ kind: "set", key: encodeTuple(activityKey(address.project, address.agentId)), value: encodeJson(activity) });
+  return { events, over: true, hasOpenCalls: false, contextTokens: progress.contextTokens };
+}
+
+/** Gives every call that has no result one that says why (R5). */
+async function closeOpenCalls(journal: JournalContext, turn: Turn, state: JournalState, log: EventLog): Promise<JournalState> {
+  const { calls, step } = state.progress;
+  if (calls.length === 0) return state;
+  const returns = calls.map((call): ToolReturn => {
+    if (call.result !== undefined) return call.result;
+    const started = call.state === "started";
+    if (started) writeEffect(journal, turn, state.run.id, call, "unknown");
+    const text = started
+      ? "The run was ended while this call was in progress: whether it took effect is unknown"
+      : "The run was ended before this call was made";
+    return { tool_call_id: call.call.tool_call_id, status: "error", tool_return: text };
+  });
+  const appended = await append(journal, turn, state.context, [
+    { runId: state.run.id, stepId: step.id, id: step.toolMessageId, body: { role: "tool", returns } },
+  ]);
+  log.messages(appended.messages);
+  return { ...state, context: appended.context, progress: { ...state.progress, calls: [] } };
+}
+
+/**
+ * Of the calls that have not left, marks those that may leave now: the first one alone, or all from the first on that
+ * need no order because their tools have no effect or may be repeated.
+ */
+function startNextCalls(journal: JournalContext, turn: Turn, runId: string, calls: readonly CallState[]): CallState[] {
+  if (calls.some((call) => call.state === "started")) return [...calls];
+  const result: CallState[] = [];
+  let open = true;
+  let some = false;
+  for (const call of calls) {
+    const isFree = call.effect === "readOnly" || call.effect === "idempotent";
+    const starts = call.state === "intended" && open && (isFree || !some);
+    if (call.state === "intended") {
+      if (!isFree) open = false;
+      if (starts) some = true;
+    }
+    if (starts && call.effect !== "state") writeEffect(journal, turn, runId, call, "started");
+    result.push(starts ? { ...call, state: "started" } : call);
+  }
+  return result;
+}
+
+type EffectOutcome = "intended" | "started" | "succeeded" | "failed" | "unknown";
+
+/** One row of the effect ledger: `(project, "effect", run, effect id)`. */
+export interface EffectRecord {
+  readonly effect_id: string;
+  readonly run_id: string;
+  readonly agent_id: string;
+  readonly conversation_id: string;
+  readonly tool_name: string;
+  readonly effect_class: CallState["effect"];
+  readonly state: EffectOutcome;
+  readonly updated_at: string;
+}
+
+function writeEffect(journal: JournalContext, turn: Turn, runId: string, call: CallState, state: EffectOutcome): void {
+  const { address, environment } = journal;
+  const record: EffectRecord = {
+    effect_id: call.effectId,
+    run_id: runId,
+    agent_id: address.agentId,
+    conversation_id: address.conversationId,
+    tool_name: call.call.name,
+    effect_class: call.effect,
+    state,
+    updated_at: new Date(environment.clock.now()).toISOString(),
+  };
+  turn.write({ kind: "set", key: encodeTuple([address.project, "effect", runId, call.effectId]), value: encodeJson(record) });
+}
+
+function writeIntents(journal: JournalContext, turn: Turn, runId: string, calls: readonly CallState[]): void {
+  for (const call of calls) if (call.state === "intended" && call.effect !== "state") writeEffect(journal, turn, runId, call, "intended");
+}
+
+/** Writes rows of collections that only this conversation writes: without their checks, as the actor's epoch protects them. */
+export function writeRows(journal: JournalContext, turn: Turn, write: (rows: Transaction) => void): void {
+  const rows = new Transaction(journal.store);
+  write(rows);
+  turn.write(...rows.writes);
+}
+
+export function answerTokens(answer: Answer): TokenCounts {
+  const { usage } = answer;
+  return {
+    prompt_tokens: usage.inputTokens,
+    completion_tokens: usage.outputTokens,
+    cached_input_tokens: usage.cacheReadTokens,
+    cache_write_tokens: usage.cacheWriteTokens,
+    reasoning_tokens: usage.reasoningTokens,
+  };
+}
+
+function stepRecord(
+  journal: JournalContext,
+  facts: StepFacts,
+  run: ActiveRun,
+  answer: Answer,
+  usage: TokenCounts,
+  firstMessage: number,
+  endMessage: number,
+): StepRecord {
+  return {
+    id: facts.ids.id,
+    run_id: run.id,
+    agent_id: journal.address.agentId,
+    created_at: new Date(facts.startedAt).toISOString(),
+    model: facts.setting.info.name,
+    model_handle: facts.setting.info.handle,
+    provider_name: facts.setting.info.providerName,
+    model_endpoint: facts.setting.info.endpoint ?? null,
+    context_window_limit: facts.setting.contextWindow,
+    usage,
+    stop_reason: answer.calls.length > 0 ? null : answer.reason === "length" ? "max_tokens_exceeded" : "end_turn",
+    status: "success",
+    error: null,
+    request_id: answer.requestId,
+    feedback: null,
+    tags: [],
+    timing: {
+      startedAt: facts.startedAt,
+      modelMilliseconds: facts.modelMilliseconds,
+      firstTokenMilliseconds: facts.firstTokenMilliseconds,
+      milliseconds: journal.environment.clock.elapsed() - facts.startedElapsed,
+    },
+    firstMessage,
+    endMessage,
+  };
+}
+
+/** The events of one commit, numbered as it goes. */
+export class EventLog {
+  #seq: number;
+  readonly #events: RunEvent[];
+  readonly #run: ActiveRun;
+  readonly #streamed: boolean;
+
+  constructor(seq: number, pending: readonly RunEvent[], run: ActiveRun, streamed: boolean) {
+    this.#seq = seq;
+    this.#events = [...pending];
+    this.#run = run;
+    this.#streamed = streamed;
+  }
+
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** An answer whose tokens were streamed is logged whole only in a foreground run, under the last number its tokens had. */
+  answer(messages: readonly ChatMessage[]): void {
+    for (const message of messages) {
+      for (const each of toLettaMessages(message)) {
+        const wasStreamed =
+          this.#streamed && each.message_type !== "approval_request_message" && each.message_type !== "hidden_reasoning_message";
+        if (!wasStreamed) this.#add(each);
+        else if (!this.#run.background) this.#events.push({ seq: this.#seq, message: withoutSeq(each) });
+      }
+    }
+  }
+
+  messages(messages: readonly ChatMessage[]): void {
+    for (const message of messages) for (const each of toLettaMessages(message)) this.#add(each);
+  }
+
+  add(message: RunEvent["message"]): void {
+    this.#add(message);
+  }
+
+  end(progress: RunProgress, stop: StopReason, error: RunError | null): void {
+    this.#add({ message_type: "stop_reason", stop_reason: stop });
+    if (error !== null) {
+      this.#add({
+        message_type: "error_message",
+        run_id: this.#run.id,
+        error_type: error.error_type,
+        message: error.message,
+        detail: error.detail ?? "",
+      });
+    } else {
+      const { usage } = progress;
+      this.#add({
+        message_type: "usage_statistics",
+        completion_tokens: usage.completion_tokens,
+        prompt_tokens: usage.prompt_tokens,
+        total_tokens: usage.prompt_tokens + usage.completion_tokens,
+        step_count: progress.steps,
+        run_ids: null,
+        cached_input_tokens: usage.cached_input_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+        context_tokens: progress.contextTokens,
+      });
+    }
+    this.#events.push({ ...this.#events.pop()!, last: true });
+  }
+
+  /** Adds the events to the turn's batch and gives them. */
+  write(journal: JournalContext, turn: Turn): readonly RunEvent[] {
+    if (this.#events.length > 0) turn.write(eventRow(journal.address.project, this.#run.id, this.#events));
+    return this.#events;
+  }
+
+  #add(message: RunEvent["message"]): void {
+    this.#events.push({ seq: ++this.#seq, message: withoutSeq(message) });
+  }
+}
+
+function withoutSeq(message: RunEvent["message"]): RunEvent["message"] {
+  const { seq_id: _, ...rest } = message;
+  return rest as RunEvent["message"];
+}
+
+/** The date of events that are no message, such as a ping. */
+export function eventDate(environment: Environment): string {
+  return lettaDate(new Date(environment.clock.now()).toISOString());
+}
