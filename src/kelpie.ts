@@ -1,0 +1,110 @@
+/**
+ * Kelpie as a library: puts the parts together, with the real adapters where none are given.
+ *
+ * ```ts
+ * await using kelpie = await createKelpie({ dataDirectory: "./data", actors: [counter] });
+ * const count = await kelpie.actors.invoke({ project: "default", type: "counter", key: "ada" }, { add: 1 });
+ * const { url } = await kelpie.serve({ port: 8283 });
+ * ```
+ */
+import { join, resolve } from "node:path";
+import type { Actors, ActorType } from "./actors/actor.ts";
+import { ActorRuntime } from "./actors/actor-runtime.ts";
+import { HostProcessTable } from "./actors/host-process-table.ts";
+import { type ActorLimits, defaultActorLimits } from "./actors/limits.ts";
+import { SingleNodePlacement } from "./actors/single-node-placement.ts";
+import { conversationActorDefinition } from "./agents/conversation-actor.ts";
+import { RunFeeds } from "./agents/run-events.ts";
+import type { Environment } from "./environment/environment.ts";
+import { RealEnvironment } from "./environment/real-environment.ts";
+import { ModelCatalogue } from "./models/model-catalogue.ts";
+import { configuredProviders } from "./models/providers.ts";
+import { type App, createApp } from "./server/app.ts";
+import { defaultProject } from "./server/authentication.ts";
+import { listen, type Listening } from "./server/listen.ts";
+import { SqliteStore } from "./storage/sqlite-store.ts";
+import type { Store } from "./storage/store.ts";
+import type { Tool } from "./tools/tool.ts";
+import { ToolRegistry } from "./tools/tool-registry.ts";
+
+export interface KelpieOptions {
+  /** Where everything is kept. Whoever gives one closes it. By default a SQLite file in `dataDirectory`. */
+  readonly store?: Store;
+  /** For `kelpie.db`; made if it is missing. `.kelpie` by default. */
+  readonly dataDirectory?: string;
+  readonly environment?: Environment;
+  /** Kinds of actors beside agents. Those with `parse` can be called over HTTP. */
+  readonly actors?: readonly ActorType[];
+  readonly actorLimits?: Partial<ActorLimits>;
+  /** Tools that run in this process, for any agent to have. */
+  readonly tools?: readonly Tool[];
+  /** The language models. By default those of `providers`, and `kelpie/demo`. */
+  readonly models?: ModelCatalogue;
+  /** Keys and addresses of model providers, by variable: `{ OPENAI_API_KEY: "…" }`. */
+  readonly providers?: Readonly<Record<string, string | undefined>>;
+}
+
+export interface ServeOptions {
+  /** 8283 by default; 0 takes any free one. */
+  readonly port?: number;
+  /** 127.0.0.1 by default. Beyond the loopback address a key is required. */
+  readonly host?: string;
+  /** What every request must carry. */
+  readonly apiKey?: string | undefined;
+}
+
+export interface Kelpie extends AsyncDisposable {
+  readonly actors: Actors;
+  readonly models: ModelCatalogue;
+  readonly store: Store;
+  /** The HTTP API as a function of a request, without a socket and without a key. */
+  readonly app: App;
+  /** @throws {ListenError} */
+  serve(options?: ServeOptions): Promise<Listening>;
+  /** Finishes turns and steps in progress, commits, and closes what it opened. Runs go on at the next start. */
+  close(): Promise<void>;
+}
+
+const defaultPort = 8283;
+const defaultHost = "127.0.0.1";
+
+/** The file of the store in a data directory. */
+export function storeFile(dataDirectory: string): string {
+  return resolve(join(dataDirectory, "kelpie.db"));
+}
+
+/** @throws {StoreFileError} @throws {StoreUnavailableError} The store cannot be opened. */
+export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie> {
+  const environment = options.environment ?? new RealEnvironment();
+  const models = options.models ?? new ModelCatalogue({ environment, providers: configuredProviders(options.providers ?? {}) });
+  const tools = new ToolRegistry();
+  for (const tool of options.tools ?? []) tools.register(tool);
+
+  await using opened = new AsyncDisposableStack();
+  const store = options.store ?? opened.use(await SqliteStore.open(storeFile(options.dataDirectory ?? ".kelpie")));
+  const placement = new SingleNodePlacement(store, environment, new HostProcessTable());
+  const actors = opened.use(new ActorRuntime({ store, environment, placement, limits: { ...defaultActorLimits, ...options.actorLimits } }));
+  const feeds = new RunFeeds();
+  const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
+  for (const type of actorTypes.values()) actors.register(type);
+  actors.register(conversationActorDefinition({ store, environment, models, tools, feeds }));
+  await tools.seed(store, environment, defaultProject);
+  await actors.start();
+
+  const services = { environment, store, actors, actorTypes, models, tools, feeds };
+  const parts = opened.move();
+  const close = (): Promise<void> => parts.disposeAsync();
+  return {
+    actors,
+    models,
+    store,
+    app: createApp(services),
+    serve: async ({ port = defaultPort, host = defaultHost, apiKey } = {}) => {
+      const closing = new AbortController();
+      const app = createApp(services, { key: apiKey, loopbackOnly: apiKey === undefined, closing: closing.signal });
+      return await listen(app, { host, port, hasKey: apiKey !== undefined, environment, close: () => closing.abort() });
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}

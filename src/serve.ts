@@ -1,0 +1,75 @@
+/** `kelpie serve` on this machine: settings in, a running server out. */
+import { CommandError, UsageError } from "./cli/command.ts";
+import type { RunningServer } from "./cli/program.ts";
+import { ConfigError, type LoadedConfig, loadConfig } from "./config.ts";
+import { RealEnvironment } from "./environment/real-environment.ts";
+import { createKelpie, storeFile } from "./kelpie.ts";
+import { demoModelInfo } from "./models/demo-model.ts";
+import { ModelCatalogue } from "./models/model-catalogue.ts";
+import { configuredProviders, ProviderConfigurationError } from "./models/providers.ts";
+import { ListenError } from "./server/listen.ts";
+import { StoreFileError } from "./storage/sqlite-file.ts";
+import { StoreUnavailableError } from "./storage/store.ts";
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+export async function serve(options: ReadonlyMap<string, string>, variables: Variables): Promise<RunningServer> {
+  const { config, warnings, providers, models, environment } = loadServices(options, variables);
+  const kelpie = await opened(createKelpie({ environment, models, dataDirectory: config.dataDirectory }));
+  try {
+    // A local provider that was configured has a default model only once it was asked for its models.
+    if (Object.keys(providers).length > 0 && models.defaultHandle === demoModelInfo.handle) await models.list();
+    const listening = await opened(kelpie.serve({ port: config.port, host: config.host, apiKey: config.apiKey }));
+    return {
+      url: listening.url,
+      dataFile: storeFile(config.dataDirectory),
+      model: models.defaultHandle,
+      hasKey: config.apiKey !== undefined,
+      warnings,
+      startMilliseconds: performance.now(),
+      stop: async () => {
+        await listening.close(config.stopSeconds * 1_000);
+        await kelpie.close();
+      },
+    };
+  } catch (error) {
+    await kelpie.close();
+    throw error;
+  }
+}
+
+/** The settings, and what is made of them before anything is opened. @throws {UsageError} */
+export function loadServices(
+  options: ReadonlyMap<string, string>,
+  variables: Variables,
+): LoadedConfig & { readonly models: ModelCatalogue; readonly environment: RealEnvironment } {
+  try {
+    const loaded = loadConfig(options, variables);
+    const { config } = loaded;
+    const environment = new RealEnvironment({ level: config.logLevel, json: config.logFormat === "json" });
+    const silence = config.modelTimeoutSeconds * 1_000;
+    const models = new ModelCatalogue({
+      environment,
+      providers: configuredProviders(loaded.providers),
+      defaultHandle: config.defaultModel,
+      discoverLocal: config.discoverLocal,
+      contextWindowMax: config.contextWindowMax,
+      demoTokenMilliseconds: config.demoTokenMilliseconds,
+      limits: { firstByteMillisecondsMax: silence, silenceMillisecondsMax: silence },
+    });
+    return { ...loaded, models, environment };
+  } catch (error) {
+    if (error instanceof ConfigError || error instanceof ProviderConfigurationError) throw new UsageError(error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** What can be in the way of a start, and that a person can do something about. */
+async function opened<T>(opening: Promise<T>): Promise<T> {
+  try {
+    return await opening;
+  } catch (error) {
+    const isExpected = error instanceof StoreFileError || error instanceof StoreUnavailableError || error instanceof ListenError;
+    throw isExpected ? new CommandError(error.message, { cause: error }) : error;
+  }
+}
