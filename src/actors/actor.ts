@@ -3,7 +3,8 @@
  *
  * A1. At most one activation of an actor can commit: every batch checks and writes the actor's header (its epoch).
  * A2. Turns of one actor run one at a time, in the order in which their envelopes were accepted.
- * A3. A turn's writes are one part of one batch: all or none. A turn that throws leaves no writes.
+ * A3. A turn's writes are one part of one batch: all or none. A turn that throws leaves no writes. (`turn.durable()`
+ *     ends a part: what a turn wrote before it stays.)
  * A4. A reply leaves after the batch with the writes of its turn, and of every turn before it, is durable.
  * A5. An envelope with an invocation id takes effect at most once, as long as its deduplication record lives.
  * A6. A reminder is delivered at least once after it is due, also after a restart; its turn deletes it.
@@ -13,6 +14,7 @@ import type { Write } from "../storage/store.ts";
 import type { Transaction } from "../storage/transaction.ts";
 
 export interface ActorId {
+  /** 1 to 100 characters, well-formed, without U+0000. */
   readonly project: string;
   /** 1 to 100 characters of `a-z A-Z 0-9 . _ -`. */
   readonly type: string;
@@ -20,7 +22,14 @@ export interface ActorId {
   readonly key: string;
 }
 
-/** The behaviour of one actor. Its fields are a cache: what must survive is in `turn.state`. */
+/**
+ * The behaviour of one actor. Its fields are a cache: what must survive is in `turn.state`.
+ *
+ * A turn that throws leaves no writes, so it must leave the fields as they were too. A bug is taken to have spoilt
+ * them: an `InvariantError`, `TypeError`, `ReferenceError` or `RangeError` out of a turn discards the activation, and
+ * the next message starts a fresh one. On one node messages and replies are passed as they are: whoever passes an
+ * object on does not change it afterwards.
+ */
 export interface Actor<Message = unknown, Reply = unknown> {
   /** Runs before the first turn of an activation; may read, must not write. */
   activate?(): Promise<void>;
@@ -42,7 +51,10 @@ export interface ActorType<Message = unknown, Reply = unknown> {
 /** What an actor's behaviour may use between turns, for work that is longer than a turn. */
 export interface Activation {
   readonly id: ActorId;
-  /** Aborts when the activation ends for any reason. */
+  /**
+   * Aborts when the activation ends for any reason. On a graceful stop it aborts first, and `turn` still works for
+   * as long as the node waits for background work to come to a good end (10 s by default).
+   */
   readonly signal: AbortSignal;
   /** Reads own rows outside a turn, for `activate`. */
   readonly state: Pick<ScopedStore, "get" | "list">;
@@ -56,28 +68,47 @@ export interface Activation {
   background(work: Promise<void>): void;
 }
 
-/** One message being handled. Usable until `receive` returns. */
+/** One message being handled. Usable until `receive` returns. May run several times when it uses `shared`. */
 export interface Turn {
   readonly state: ScopedStore;
-  /** Rows that belong to no single actor: what it read is checked when the turn commits, and the turn runs again on a conflict. */
+  /**
+   * Rows that belong to no single actor, by absolute keys: what it read is checked when the turn commits, and the turn
+   * runs again from the start on a conflict, up to 16 times (then a `ConflictError`). Such a turn commits alone.
+   */
   readonly shared: Transaction;
   /** Aborts at the deadline, on `cancel`, and when the activation ends. */
   readonly signal: AbortSignal;
-  /** Adds writes of rows that only this actor writes, such as index rows, to the turn's batch. */
+  /** Adds writes of rows that only this actor writes, such as index rows, to the turn's batch. Not of its own state. */
   write(...writes: readonly Write[]): void;
-  /** Sets, moves or (with `undefined`) cancels the reminder called `name`. */
-  remind(name: string, reminder: { readonly due: number; readonly payload?: unknown; readonly earlyAfterRestart?: boolean } | undefined): void;
-  /** Resolves when the writes of the turns before this one, and those made so far in this one, are durable. */
+  /**
+   * Sets, moves or (with `undefined`) cancels the reminder called `name` (1 to 200 characters). `due` is Unix
+   * milliseconds, also in the past or years away. `earlyAfterRestart`: a node that starts delivers it at once if it is
+   * due within the next ten minutes, which is how work interrupted by a crash goes on right after it.
+   */
+  remind(
+    name: string,
+    reminder: { readonly due: number; readonly payload?: unknown; readonly earlyAfterRestart?: boolean } | undefined,
+  ): void;
+  /**
+   * Resolves when the writes of the turns before this one, and those made so far in this one, are durable: what a
+   * turn awaits before it lets anything leave the actor.
+   *
+   * @throws {ActivationLostError} @throws {ConflictError} `shared` rows have changed; the turn runs again.
+   */
   durable(): Promise<void>;
 }
 
 /** An actor's own rows. What was read or written stays in memory: the epoch protects it. Keys are relative to the actor. */
 export interface ScopedStore {
+  /** A fresh copy of the value each time. */
   get<T>(key: Tuple): Promise<T | undefined>;
   set(key: Tuple, value: unknown): void;
   delete(key: Tuple): void;
   /** Rows under `prefix` with this actor's uncommitted changes, in the order of their keys. */
-  list<T>(prefix: Tuple, options: { readonly limit: number; readonly reverse?: boolean; readonly after?: Tuple }): Promise<{ readonly key: Tuple; readonly value: T }[]>;
+  list<T>(
+    prefix: Tuple,
+    options: { readonly limit: number; readonly reverse?: boolean; readonly after?: Tuple },
+  ): Promise<{ readonly key: Tuple; readonly value: T }[]>;
 }
 
 export interface Reminder {
@@ -88,9 +119,14 @@ export interface Reminder {
 }
 
 export interface InvokeOptions {
-  /** Chosen by the outermost caller, the same for every retry: makes the invocation take effect at most once. 1 to 200 characters. */
+  /**
+   * Chosen by the outermost caller, the same for every retry: makes the invocation take effect at most once. 1 to 200
+   * characters. The outcome is kept for at least 15 minutes after it took effect: retry no later than that after the
+   * first attempt. An invocation that threw has left nothing, and a retry runs it again. Needs a message and a reply
+   * that are JSON; a repeat is answered with the reply as JSON gives it back.
+   */
   readonly invocationId?: string;
-  /** How long the caller waits. 60,000 by default. */
+  /** How long the caller waits. 60,000 by default, at most a day. */
   readonly timeoutMilliseconds?: number;
   readonly signal?: AbortSignal;
 }
@@ -101,10 +137,13 @@ export interface Actors extends AsyncDisposable {
   /**
    * Delivers a message and resolves with the reply, after it is durable.
    *
-   * @throws What the actor's turn threw, or one of the errors below.
+   * @throws What the actor's turn threw, one of the errors below, or a `StoreUnavailableError`: it took no effect.
    */
   invoke<Reply>(id: ActorId, message: unknown, options?: InvokeOptions): Promise<Reply>;
-  /** Aborts the signal of the running turn and drops what waits, without waiting for the mailbox. False: not active here. */
+  /**
+   * Aborts the signal of the running turn and drops the messages that wait, without waiting for the mailbox. The
+   * actor's own turns (`activation.turn`) and reminders still run. False: not active here.
+   */
   cancel(id: ActorId, reason: string): boolean;
   /** Activations in memory. */
   readonly live: number;
@@ -140,6 +179,21 @@ export class ActivationLostError extends Error {
 /** Another node that is alive holds the actor, and this node cannot forward. */
 export class ActorElsewhereError extends Error {
   override readonly name = "ActorElsewhereError";
+}
+
+/** This node is stopping. The message was not delivered: send it again, to another node or after the restart. */
+export class ActorsStoppedError extends Error {
+  override readonly name = "ActorsStoppedError";
+}
+
+/** An invocation id came again with a different message. Nothing ran. */
+export class InvocationIdReusedError extends Error {
+  override readonly name = "InvocationIdReusedError";
+}
+
+/** The invocation took effect before, once; its reply was too large to be kept for a repeat. */
+export class ReplyNotKeptError extends Error {
+  override readonly name = "ReplyNotKeptError";
 }
 
 export class UnknownActorTypeError extends Error {

@@ -1,0 +1,103 @@
+/**
+ * Where the rows of actors are, and what the ones that the runtime keeps hold.
+ *
+ * | key                                                           | holds                                  |
+ * |---------------------------------------------------------------|----------------------------------------|
+ * | `(project, "header", type, key)`                              | who may commit for the actor: `Header` |
+ * | `(project, "state", type, key, …)`                            | the actor's own rows                   |
+ * | `(project, "reminders", type, key, name)`                     | `ReminderRow`                          |
+ * | `("", "reminder", slot, due, project, type, key, name)`       | `DueRow`, in the order of time         |
+ * | `(project, "dedup", type, key, bucket, invocation id)`        | `InvocationRecord`                     |
+ * | `("", "member", node)`                                        | `MemberRow`                            |
+ *
+ * A header is never deleted, so that an absent one proves that no batch of the actor was ever committed.
+ */
+import { encodeTuple, type Tuple } from "../base/tuple.ts";
+import type { ActorId } from "./actor.ts";
+import { fingerprint } from "./fingerprint.ts";
+import type { ProcessIdentity } from "./process-table.ts";
+
+/** Rows of the runtime itself, beside all projects: no actor's project is empty. */
+const systemProject = "";
+
+export interface Header {
+  /** The node whose activation committed last. */
+  readonly owner: string;
+  /** Grows with each activation. */
+  readonly epoch: number;
+  /** Grows with each batch. */
+  readonly ver: number;
+  /** The batch that wrote this header: settles its outcome where a store has forgotten it. */
+  readonly lastBatch: string;
+  readonly schema: number;
+  /** The first and last time bucket that may hold deduplication records. Absent: there are none. */
+  readonly dedup?: BucketSpan;
+}
+
+export const headerSchema = 1;
+
+export interface BucketSpan {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface InvocationRecord {
+  /** Of the message, to tell a repeat from an id that was used twice. */
+  readonly message: number;
+  /** JSON text; absent when the reply is `undefined` or was not kept. */
+  readonly reply?: string;
+  /** The bytes of a reply that was too large to be kept. */
+  readonly droppedBytes?: number;
+}
+
+export interface ReminderRow {
+  readonly due: number;
+  readonly early: boolean;
+  readonly payload?: unknown;
+}
+
+export interface DueRow {
+  readonly early: boolean;
+}
+
+export interface MemberRow extends ProcessIdentity {
+  readonly node: string;
+  /** Unix milliseconds. */
+  readonly joined: number;
+}
+
+/** Shares of the reminders, so that a cluster can divide their delivery. Fixed: it is part of the keys. */
+export const reminderSlots = 64;
+
+export function headerKey(id: ActorId): Uint8Array {
+  return encodeTuple([id.project, "header", id.type, id.key]);
+}
+
+/** What the keys of an actor's own rows begin with. */
+export function statePrefix(id: ActorId): Tuple {
+  return [id.project, "state", id.type, id.key];
+}
+
+/** What the keys of an actor's reminders, by name, begin with. */
+export function reminderPrefix(id: ActorId): Tuple {
+  return [id.project, "reminders", id.type, id.key];
+}
+
+export function dueKey(id: ActorId, name: string, due: number): Uint8Array {
+  const slot = fingerprint(`${id.project}\0${id.type}\0${id.key}`) % reminderSlots;
+  return encodeTuple([...slotPrefix(slot), due, id.project, id.type, id.key, name]);
+}
+
+export function slotPrefix(slot: number): Tuple {
+  return [systemProject, "reminder", slot];
+}
+
+export function dedupPrefix(id: ActorId): Tuple {
+  return [id.project, "dedup", id.type, id.key];
+}
+
+export const memberPrefix: Tuple = [systemProject, "member"];
+
+export function memberKey(node: string): Tuple {
+  return [...memberPrefix, node];
+}

@@ -1,0 +1,237 @@
+/**
+ * The actors of one node: finds or makes the activation for a message, and lets idle ones leave memory.
+ *
+ * N1. There is at most one activation of an actor on this node that has not ended, made when the first message comes.
+ * N2. A message whose turn has not started when an activation ends goes to the next activation, in its place.
+ */
+import { assert } from "../base/assert.ts";
+import type { Cancel, Environment } from "../environment/environment.ts";
+import { LimitError, type Store } from "../storage/store.ts";
+import {
+  ActivationLostError,
+  ActorMessageError,
+  type Actors,
+  ActorsStoppedError,
+  type ActorId,
+  type ActorType,
+  CancelledError,
+  type InvokeOptions,
+  UnknownActorTypeError,
+} from "./actor.ts";
+import { actorName, describeActor, validateActorId, validateActorType, validateInvocationId } from "./actor-id.ts";
+import { Envelope, type Invocation, type Task } from "./envelope.ts";
+import { fingerprint } from "./fingerprint.ts";
+import { type ActorLimits, defaultActorLimits, timeoutMillisecondsDefault, timeoutMillisecondsMax } from "./limits.ts";
+import { LiveActivation } from "./live-activation.ts";
+import { estimateBytes } from "./message-size.ts";
+import type { Placement } from "./placement.ts";
+import { RecencyList } from "./recency-list.ts";
+import { ReminderScheduler } from "./reminder-scheduler.ts";
+import type { ActorServices } from "./services.ts";
+
+/** How far the search for an idle activation goes when there are too many. */
+const evictionSearchMax = 100;
+
+export class ActorRuntime implements Actors {
+  readonly #services: ActorServices;
+  readonly #scheduler: ReminderScheduler;
+  readonly #types = new Map<string, ActorType>();
+  readonly #activations = new Map<string, LiveActivation>();
+  readonly #recency = new RecencyList<LiveActivation>();
+  #state: "new" | "started" | "stopping" = "new";
+  #cancelSweep: Cancel | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: {
+    readonly store: Store;
+    readonly environment: Environment;
+    readonly placement: Placement;
+    readonly limits?: Partial<ActorLimits>;
+  }) {
+    const limits = { ...defaultActorLimits, ...options.limits };
+    const { store, environment, placement } = options;
+    this.#scheduler = new ReminderScheduler({
+      store,
+      environment,
+      limits,
+      deliver: async (id, name, due) => void (await this.#send(id, { kind: "reminder", name, due }, {})),
+    });
+    this.#services = { store, environment, placement, limits, reminderSet: (due) => this.#scheduler.notify(due) };
+  }
+
+  /** Joins the placement and begins to deliver reminders. Register the types of actors first. */
+  async start(): Promise<void> {
+    assert(this.#state === "new", "A runtime is started once");
+    await this.#services.placement.join();
+    this.#state = "started";
+    this.#scheduler.start();
+  }
+
+  register<Message, Reply>(type: ActorType<Message, Reply>): void {
+    validateActorType(type.type);
+    assert(!this.#types.has(type.type), `Actors of type ${type.type} are registered once`);
+    // Whoever sends a message knows its type: the runtime only carries it.
+    this.#types.set(type.type, type as ActorType<never, Reply> as ActorType);
+  }
+
+  async invoke<Reply>(id: ActorId, message: unknown, options: InvokeOptions = {}): Promise<Reply> {
+    return (await this.#send(id, { kind: "message", message }, options)) as Reply;
+  }
+
+  cancel(id: ActorId, reason: string): boolean {
+    const activation = this.#activations.get(actorName(id));
+    activation?.cancel(new CancelledError(reason));
+    return activation !== undefined;
+  }
+
+  get live(): number {
+    return this.#activations.size;
+  }
+
+  /** Takes no more messages, lets what runs come to its end within `limits.stopMilliseconds`, and leaves the placement. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return (this.#stopped ??= this.#stop());
+  }
+
+  #send(id: ActorId, task: Task, options: InvokeOptions): Promise<unknown> {
+    const { environment, limits } = this.#services;
+    if (this.#state !== "started") return Promise.reject(this.#notRunningError(id));
+    const type = this.#types.get(id.type);
+    if (type === undefined) return Promise.reject(this.#unknownTypeError(id));
+    let envelope: Envelope;
+    try {
+      envelope = makeEnvelope(id, task, options, limits);
+      const activation = this.#activationOf(id, type);
+      activation.deliver(envelope);
+      this.#use(activation);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+    envelope.limitTime(environment.clock, options.timeoutMilliseconds ?? timeoutMillisecondsDefault, () => describeActor(id));
+    if (options.signal !== undefined) envelope.follow(options.signal);
+    return envelope.outcome;
+  }
+
+  #activationOf(id: ActorId, type: ActorType): LiveActivation {
+    const name = actorName(id);
+    const live = this.#activations.get(name);
+    if (live !== undefined) return live;
+    validateActorId(id);
+    if (this.#activations.size >= this.#services.limits.liveMax) this.#evictOne();
+    const activation = this.#make({ project: id.project, type: id.type, key: id.key }, name, type);
+    this.#scheduleSweep();
+    return activation;
+  }
+
+  #make(id: ActorId, name: string, type: ActorType): LiveActivation {
+    const activation = new LiveActivation(id, { name, type, services: this.#services, onEnded: (ended) => this.#replace(ended, type) });
+    this.#activations.set(name, activation);
+    return activation;
+  }
+
+  /** An activation has ended: what waits goes on in a fresh one. */
+  #replace(ended: LiveActivation, type: ActorType): void {
+    const { id, name } = ended;
+    this.#recency.remove(ended);
+    this.#activations.delete(name);
+    const waiting = ended.takeWaiting();
+    if (waiting.length === 0) return;
+    if (this.#state === "stopping") {
+      for (const envelope of waiting) envelope.reject(this.#notRunningError(id));
+      return;
+    }
+    const next = this.#make(id, name, type);
+    this.#use(next);
+    for (const envelope of waiting) next.deliver(envelope);
+  }
+
+  #evictOne(): void {
+    let candidate = this.#recency.oldest;
+    for (let searched = 0; candidate !== undefined && searched < evictionSearchMax; searched++) {
+      const { newer } = candidate;
+      if (this.#evict(candidate)) return;
+      this.#use(candidate);
+      candidate = newer;
+    }
+  }
+
+  #evict(activation: LiveActivation): boolean {
+    if (!activation.evict()) return false;
+    this.#recency.remove(activation);
+    this.#services.environment.probe("actors.evicted");
+    return true;
+  }
+
+  #use(activation: LiveActivation): void {
+    activation.usedAt = this.#services.environment.clock.elapsed();
+    this.#recency.use(activation);
+  }
+
+  /** Lets the activations that have been idle for too long leave; one timer for all of them. */
+  #scheduleSweep(): void {
+    const { environment, limits } = this.#services;
+    this.#cancelSweep ??= environment.clock.schedule(limits.idleMilliseconds / 8, () => {
+      this.#cancelSweep = undefined;
+      const before = environment.clock.elapsed() - limits.idleMilliseconds;
+      let activation = this.#recency.oldest;
+      while (activation !== undefined && activation.usedAt <= before) {
+        const { newer } = activation;
+        this.#evict(activation);
+        activation = newer;
+      }
+      if (this.#activations.size > 0) this.#scheduleSweep();
+    });
+  }
+
+  async #stop(): Promise<void> {
+    const wasStarted = this.#state === "started";
+    this.#state = "stopping";
+    this.#cancelSweep?.();
+    if (!wasStarted) return;
+    const { environment, limits, placement } = this.#services;
+    this.#scheduler.stop();
+    const isOver = environment.clock.schedule(limits.stopMilliseconds, () => {
+      for (const activation of this.#activations.values())
+        activation.end(new ActivationLostError(`The node of ${describeActor(activation.id)} stopped before its work was done`));
+    });
+    const stops = [...this.#activations.values()].map((activation) => activation.stop(this.#notRunningError(activation.id)));
+    await Promise.all([...stops, this.#scheduler.stopped]);
+    isOver();
+    await placement.leave();
+  }
+
+  #notRunningError(id: ActorId): Error {
+    if (this.#state === "new") return new ActorsStoppedError(`Cannot deliver to ${describeActor(id)}: this node has not started`);
+    return new ActorsStoppedError(`Cannot deliver to ${describeActor(id)}: this node is stopping`);
+  }
+
+  #unknownTypeError(id: ActorId): UnknownActorTypeError {
+    const known = [...this.#types.keys()].sort().join(", ") || "none";
+    return new UnknownActorTypeError(
+      `There are no actors of type ${JSON.stringify(String(id.type).slice(0, 100))}; this node has ${known}`,
+    );
+  }
+}
+
+/** @throws {ActorMessageError} An option is not valid. @throws {LimitError} @throws {CancelledError} */
+function makeEnvelope(id: ActorId, task: Task, options: InvokeOptions, limits: ActorLimits): Envelope {
+  const { timeoutMilliseconds: timeout, invocationId, signal } = options;
+  if (signal?.aborted === true) throw new CancelledError("The caller gave the invocation up before it began", { cause: signal.reason });
+  if (timeout !== undefined && !(timeout > 0 && timeout <= timeoutMillisecondsMax))
+    throw new ActorMessageError(`An invocation waits for more than 0 and at most ${timeoutMillisecondsMax} ms, not ${timeout}`);
+  if (task.kind !== "message") return new Envelope(task);
+  const bytes = estimateBytes(task.message, limits.mailboxBytes);
+  if (bytes > limits.mailboxBytes)
+    throw new LimitError(`A message for ${describeActor(id)} has at most about ${limits.mailboxBytes} bytes`);
+  const invocation = invocationId === undefined ? undefined : nameInvocation(invocationId, task.message);
+  return new Envelope(task, { bytes, invocation });
+}
+
+function nameInvocation(id: string, message: unknown): Invocation {
+  validateInvocationId(id);
+  try {
+    return { id, message: fingerprint((JSON.stringify(message) as string | undefined) ?? "") };
+  } catch (error) {
+    throw new ActorMessageError(`The message of invocation ${id} is not JSON, so a repeat of it could not be recognised`, { cause: error });
+  }
+}

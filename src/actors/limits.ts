@@ -1,0 +1,47 @@
+/** What bounds the actors of one node. Each has a default that suits a server. */
+export interface ActorLimits {
+  /** Messages that may wait for one actor. Its own turns may be as many again. */
+  readonly mailboxMessages: number;
+  /** Estimated bytes of the messages that may wait for one actor. */
+  readonly mailboxBytes: number;
+  /** Activations in memory, beyond which the least recently used idle ones leave. Busy ones are never ended for it. */
+  readonly liveMax: number;
+  /** An activation that is idle for so long leaves memory. */
+  readonly idleMilliseconds: number;
+  /** Own rows that one activation keeps in memory after they were committed. */
+  readonly cachedRows: number;
+  readonly cachedBytes: number;
+  /** How long a graceful stop waits for running turns and background work. */
+  readonly stopMilliseconds: number;
+  /** Reminders being delivered at one moment, and how many deliveries a second may begin. */
+  readonly reminderDeliveries: number;
+  readonly remindersPerSecond: number;
+}
+
+export const defaultActorLimits: ActorLimits = {
+  mailboxMessages: 1_000,
+  mailboxBytes: 16_000_000,
+  liveMax: 100_000,
+  idleMilliseconds: 300_000,
+  cachedRows: 1_000,
+  cachedBytes: 1_000_000,
+  stopMilliseconds: 10_000,
+  reminderDeliveries: 64,
+  remindersPerSecond: 1_000,
+};
+
+export const timeoutMillisecondsDefault = 60_000;
+export const timeoutMillisecondsMax = 86_400_000;
+/** Times that a turn runs because its shared rows had changed, before it is given up. */
+export const turnAttemptsMax = 16;
+/** The largest reply that is kept for a repeat of its invocation. */
+export const keptReplyBytesMax = 64_000;
+/** A repeat is recognised for at least this long, and for at most twice as long. */
+export const deduplicationMilliseconds = 900_000;
+export const reminderPayloadBytesMax = 64_000;
+
+/** Room in a batch for the header and the deduplication rows that every batch carries. */
+export const batchReserveBytes = 100_000;
+/** A batch over this many bytes or turns is closed: the actor waits for the one before it. */
+export const gatheredBytesMax = 1_000_000;
+export const gatheredTurnsMax = 1_000;
