@@ -1,5 +1,7 @@
 /** What the server does with conversations and runs: rows are read here, and what changes a conversation goes to its actor. */
 import type { Actors, InvokeOptions } from "../actors/actor.ts";
+import { decodeJson } from "../base/json.ts";
+import { encodeTuple } from "../base/tuple.ts";
 import type { Page } from "../storage/collection.ts";
 import { transact } from "../storage/transaction.ts";
 import { agents, AgentNotFoundError, type CompactionSettings } from "./agent.ts";
@@ -8,6 +10,7 @@ import { compactionCut, planCompaction, summarise } from "./compaction.ts";
 import {
   type ContextState,
   type ConversationAddress,
+  conversationActivityKey,
   conversationActor,
   conversationKey,
   type ConversationRecord,
@@ -90,7 +93,7 @@ export class ConversationService {
   async get(project: string, id: string): Promise<ConversationRecord> {
     const [conversation] = await conversations.read(this.#agents.store, project, [id]);
     if (conversation === undefined) throw new NotFoundError(`Conversation not found with id=${JSON.stringify(id)}`);
-    return conversation;
+    return (await this.#withActivity(project, [conversation]))[0]!;
   }
 
   /** @throws {NotFoundError} */
@@ -108,9 +111,19 @@ export class ConversationService {
   /** A page of all conversations or an agent's; `undefined` for a cursor that names none of them. */
   async page(project: string, agentId: string | undefined, page: Page): Promise<ConversationRecord[] | undefined> {
     const { store } = this.#agents;
-    return agentId === undefined
-      ? await conversations.page(store, project, "created", [], page)
-      : await conversations.page(store, project, "agent", [agentId], page);
+    const [index, prefix] = agentId === undefined ? (["created", []] as const) : (["agent", [agentId]] as const);
+    const found = await conversations.page(store, project, index, prefix, page);
+    return found && (await this.#withActivity(project, found));
+  }
+
+  /** The records with the time of their last message, which is a row of its own so that a message costs no conflict. */
+  async #withActivity(project: string, found: readonly ConversationRecord[]): Promise<ConversationRecord[]> {
+    if (found.length === 0) return [];
+    const answers = await this.#agents.store.read(found.map(({ id }) => ({ key: encodeTuple(conversationActivityKey(project, id)) })));
+    return found.map((conversation, at) => {
+      const row = answers[at]![0];
+      return row === undefined ? conversation : { ...conversation, last_message_at: decodeJson<string>(row.value) };
+    });
   }
 
   /** A new conversation with the messages that the model sees in this one. */
@@ -156,13 +169,7 @@ export class ConversationService {
 
   /** Accepts a request and starts its run; the run goes on whatever becomes of the caller. */
   async send(address: ConversationAddress, request: SendRequest, options: InvokeOptions = {}): Promise<SendOutcome> {
-    const outcome = await this.#invoke<SendOutcome>(address, { kind: "send", address, request }, options);
-    if (outcome.ok && !outcome.attached && address.conversationId !== "default") {
-      await this.update(address.project, address.conversationId, {
-        last_message_at: new Date(this.#agents.environment.clock.now()).toISOString(),
-      }).catch(ignoreDeleted);
-    }
-    return outcome;
+    return await this.#invoke<SendOutcome>(address, { kind: "send", address, request }, options);
   }
 
   async cancel(address: ConversationAddress, runIds: readonly string[] | null): Promise<CancelOutcome> {
@@ -317,6 +324,7 @@ export class ConversationService {
     await transact(this.#agents.store, this.#agents.environment, async (transaction) => {
       const current = await conversations.get(transaction, project, id);
       if (current !== undefined) conversations.delete(transaction, project, current);
+      transaction.delete(conversationActivityKey(project, id));
     });
   }
 
@@ -360,9 +368,4 @@ export class ConversationService {
   async #invoke<Reply>(address: ConversationAddress, message: ConversationMessage, options: InvokeOptions = {}): Promise<Reply> {
     return await this.#actors.invoke<Reply>(conversationActor(address), message, options);
   }
-}
-
-function ignoreDeleted(error: unknown): void {
-  // A conversation that was deleted meanwhile needs no time of its last message.
-  if (!(error instanceof NotFoundError)) throw error;
 }

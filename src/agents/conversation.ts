@@ -37,6 +37,11 @@ export const conversations: Collection<ConversationRecord> = new Collection<Conv
   agent: (conversation) => [[conversation.agent_id, conversation.created_at]],
 });
 
+/** When the conversation got its last message: an ISO text. Only its actor writes it. */
+export function conversationActivityKey(project: string, id: string): Tuple {
+  return [project, "conversation.activity", id];
+}
+
 /** Which conversation: `conversationId` is `default` for the agent's own. */
 export interface ConversationAddress {
   readonly project: string;

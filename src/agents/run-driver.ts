@@ -48,6 +48,7 @@ export class RunDriver {
   readonly #isResumed: boolean;
   /** Calls that an earlier driver had started: this one cannot know what became of them (R3). */
   readonly #startedBefore = new Set<string>();
+  #feed: RunFeed | undefined;
   #emitter: RunEmitter | undefined;
 
   constructor(conversation: ConversationEnvironment, activation: Activation, runId: string, isResumed: boolean) {
@@ -56,6 +57,8 @@ export class RunDriver {
     this.runId = runId;
     this.#isResumed = isResumed;
     this.#signal = AbortSignal.any([this.#abort.signal, activation.signal]);
+    // Open from the start, so that whoever sent the request waits on the feed and does not poll the store.
+    if (!isResumed) this.#feed = conversation.feeds.open(runId, 0);
   }
 
   /** Ends the model call or tool call in progress, for a turn that ends the run. Gives the number of the newest event. */
@@ -67,15 +70,14 @@ export class RunDriver {
   /** Resolves when the run is over, or when this activation can do nothing more for it. */
   async work(): Promise<void> {
     const { feeds, environment } = this.#conversation;
-    let feed: RunFeed | undefined;
     try {
       // The run was accepted in a turn before this one: whatever leaves now waits until that is durable.
       const state = await this.#turn((turn) => this.#takeUp(turn));
       if (state === undefined) return;
-      const durable = await lastSeq(this.#conversation.store, this.#conversation.address.project, this.runId);
+      const durable = this.#isResumed ? await lastSeq(this.#conversation.store, this.#conversation.address.project, this.runId) : 0;
       // Numbers above the durable ones may have been shown by a node that crashed (run-events.ts E3).
       const seq = this.#isResumed && !state.run.background ? durable + seqJumpAfterCrash : durable;
-      feed = feeds.open(this.runId, durable);
+      const feed = (this.#feed ??= feeds.open(this.runId, durable));
       this.#emitter = new RunEmitter({
         activation: this.#activation,
         environment,
@@ -93,7 +95,7 @@ export class RunDriver {
       environment.log.write("error", "A run failed", { run: this.runId, error });
       await this.#end("error", internalError("The run failed inside Kelpie", error));
     } finally {
-      if (feed !== undefined) feeds.close(this.runId, feed);
+      if (this.#feed !== undefined) feeds.close(this.runId, this.#feed);
     }
   }
 
@@ -126,7 +128,8 @@ export class RunDriver {
   async #askModel(state: JournalState, setting: RunSetting): Promise<boolean> {
     try {
       const prepared = await prepareRequest(this.#conversation, this.#activation, state, setting);
-      if (prepared.tokens > setting.contextWindow && (await this.#compact(setting, "context_window_exceeded"))) return true;
+      if (prepared.tokens > setting.contextWindow * compactionThreshold && (await this.#compact(setting, "context_window_exceeded")))
+        return true;
       const shown =
         this.#isResumed && state.run.background
           ? shownOf(state.progress.step.messageId, await this.#allEvents())

@@ -20,6 +20,7 @@ import {
   type ActiveRun,
   type CallState,
   type ContextState,
+  conversationActivityKey,
   conversationKey,
   type PendingCall,
   type RunProgress,
@@ -95,7 +96,7 @@ export async function startRun(
     readonly step: StepIds;
   },
 ): Promise<void> {
-  const { project } = journal.address;
+  const { project, conversationId } = journal.address;
   const appended = await append(journal, turn, context, options.bodies);
   turn.state.set(stateKeys.context, { ...appended.context, runId: options.run.id });
   turn.state.set(stateKeys.run, options.run);
@@ -112,7 +113,10 @@ export async function startRun(
     history: [],
   };
   turn.state.set(stateKeys.progress, progress);
-  writeRows(journal, turn, (rows) => runs.insert(rows, project, options.run.record));
+  writeRows(journal, turn, (rows) => {
+    runs.insert(rows, project, options.run.record);
+    if (conversationId !== "default") rows.set(conversationActivityKey(project, conversationId), options.run.record.created_at);
+  });
   armReminder(journal, turn);
 }
 

@@ -4,15 +4,7 @@ import { archiveTags, countPassages } from "../memory/archive.ts";
 import { readBlocks } from "../memory/block.ts";
 import { type MemoryView, memoryVariant, renderSystemPrompt } from "../memory/render-memory.ts";
 import type { Model, ModelInfo, ModelRequest, ModelSettings } from "../models/model.ts";
-import {
-  allowedTools,
-  allowsParallelCalls,
-  parseToolRules,
-  type PastCall,
-  renderToolRules,
-  type ToolRule,
-  uncalledRequired,
-} from "../tools/tool-rules.ts";
+import { allowedTools, allowsParallelCalls, type PastCall, renderToolRules, type ToolRule, uncalledRequired } from "../tools/tool-rules.ts";
 import { agents, type AgentRecord, AgentNotFoundError } from "./agent.ts";
 import { type AgentTools, readAgentTools, withClientTools } from "./agent-tools.ts";
 import type { ChatMessage } from "./chat-message.ts";
@@ -61,7 +53,7 @@ export async function readSetting(
     info,
     contextWindow: record?.context_window_limit ?? agent.context_window_limit ?? info.contextWindow,
     settings: modelSettings(agent, record?.model_settings ?? null),
-    rules: parseToolRules(agent.tool_rules),
+    rules: agent.tool_rules,
   };
 }
 
@@ -148,7 +140,7 @@ export async function renderSystem(
   const view: MemoryView = {
     blocks,
     variant: memoryVariant(agent.agent_type, info?.providerType ?? ""),
-    toolRules: renderToolRules(parseToolRules(agent.tool_rules)),
+    toolRules: renderToolRules(agent.tool_rules),
     agentId: agent.id,
     conversationId: context.conversationId,
     timezone: agent.timezone,

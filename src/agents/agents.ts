@@ -1,0 +1,23 @@
+/** The layer of agents, put together over the layers below it. */
+import type { Actors } from "../actors/actor.ts";
+import { AgentDirectory } from "./agent-directory.ts";
+import { conversationActorDefinition } from "./conversation-actor.ts";
+import type { AgentEnvironment } from "./conversation-environment.ts";
+import { ConversationService } from "./conversation-service.ts";
+import { RunFeeds } from "./run-events.ts";
+
+export interface Agents {
+  readonly directory: AgentDirectory;
+  readonly conversations: ConversationService;
+  /** The live ends of the runs that this node works on. */
+  readonly feeds: RunFeeds;
+}
+
+/** Registers the actors of agents with `actors`, so before that starts. */
+export function createAgents(layers: Omit<AgentEnvironment, "feeds"> & { readonly actors: Actors }): Agents {
+  const { actors, ...rest } = layers;
+  const agentEnvironment: AgentEnvironment = { ...rest, feeds: new RunFeeds() };
+  actors.register(conversationActorDefinition(agentEnvironment));
+  const conversations = new ConversationService(agentEnvironment, actors);
+  return { conversations, directory: new AgentDirectory(agentEnvironment, conversations), feeds: agentEnvironment.feeds };
+}
