@@ -13,8 +13,7 @@ import { ActorRuntime } from "./actors/actor-runtime.ts";
 import { HostProcessTable } from "./actors/host-process-table.ts";
 import { type ActorLimits, defaultActorLimits } from "./actors/limits.ts";
 import { SingleNodePlacement } from "./actors/single-node-placement.ts";
-import { conversationActorDefinition } from "./agents/conversation-actor.ts";
-import { RunFeeds } from "./agents/run-events.ts";
+import { createAgents } from "./agents/agents.ts";
 import type { Environment } from "./environment/environment.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
@@ -84,14 +83,23 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const store = options.store ?? opened.use(await SqliteStore.open(storeFile(options.dataDirectory ?? ".kelpie")));
   const placement = new SingleNodePlacement(store, environment, new HostProcessTable());
   const actors = opened.use(new ActorRuntime({ store, environment, placement, limits: { ...defaultActorLimits, ...options.actorLimits } }));
-  const feeds = new RunFeeds();
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
-  actors.register(conversationActorDefinition({ store, environment, models, tools, feeds }));
+  const agents = createAgents({ store, environment, models, tools, actors });
   await tools.seed(store, environment, defaultProject);
   await actors.start();
 
-  const services = { environment, store, actors, actorTypes, models, tools, feeds };
+  const services = {
+    environment,
+    store,
+    actors,
+    actorTypes,
+    models,
+    tools,
+    agents: agents.directory,
+    conversations: agents.conversations,
+    feeds: agents.feeds,
+  };
   const parts = opened.move();
   const close = (): Promise<void> => parts.disposeAsync();
   return {
