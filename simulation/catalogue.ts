@@ -1,10 +1,13 @@
 /** What can be simulated: a new workload or planted bug is one line here. */
 import { mutants as planted } from "./mutants.ts";
 import type { Workload } from "./run.ts";
+import { bank } from "./workloads/bank.ts";
+import { handover, logs } from "./workloads/logs.ts";
+import { reminders } from "./workloads/reminders.ts";
 import { transactions } from "./workloads/transactions.ts";
 import type { Mutant } from "./world.ts";
 
-export const workloads: readonly Workload[] = [transactions];
+export const workloads: readonly Workload[] = [logs, handover, bank, reminders, transactions];
 
 export const mutants: readonly Mutant[] = planted;
 

@@ -130,9 +130,9 @@ test("The guards come down when an event throws", async () => {
 });
 
 /** A process that sleeps random times in three loops and notes what it drew. */
-async function tracedRun(seed: number): Promise<Trace> {
+async function tracedRun(seed: number, options: { readonly drain?: undefined } = {}): Promise<Trace> {
   const trace = new Trace({ linesMax: 1_000 });
-  const kernel = new Kernel({ trace });
+  const kernel = new Kernel({ trace, ...options });
   processIn(
     kernel,
     ({ environment }) => {
@@ -157,6 +157,10 @@ test("The same seed gives the same trace, line for line, and another seed anothe
   assert.equal(first.hash, second.hash);
   assert.notEqual(first.hash, other.hash);
   assert.ok(first.lines.length > 100);
+});
+
+test("A run that waits for macrotasks instead of V8's drain has the same trace", async () => {
+  assert.deepEqual((await tracedRun(11, { drain: undefined })).lines, (await tracedRun(11)).lines);
 });
 
 test("The hash of a trace depends on every part of every line and on their order", () => {

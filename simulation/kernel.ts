@@ -50,14 +50,26 @@ export class Kernel {
   readonly trace: Trace;
   readonly limits: KernelLimits;
   readonly #guard: () => () => void;
+  readonly #drain: (() => void) | undefined;
   readonly #heap = new EventHeap();
   #now = 0;
   #sequence = 0;
   #events = 0;
   #isStopped = false;
 
-  /** `guardsGlobals: false` is for code that lives in real time beside the simulation, such as a contract suite. */
-  constructor(options: { readonly trace?: Trace; readonly limits?: Partial<KernelLimits>; readonly guardsGlobals?: boolean } = {}) {
+  /**
+   * `guardsGlobals: false` is for code that lives in real time beside the simulation, such as a contract suite;
+   * `drain: undefined` waits at a boundary of macrotasks instead of asking V8.
+   */
+  constructor(
+    options: {
+      readonly trace?: Trace;
+      readonly limits?: Partial<KernelLimits>;
+      readonly guardsGlobals?: boolean;
+      readonly drain?: (() => void) | undefined;
+    } = {},
+  ) {
+    this.#drain = "drain" in options ? options.drain : drainMicrotasks;
     this.#guard = options.guardsGlobals === false ? () => () => {} : guardGlobals;
     this.trace = options.trace ?? new Trace();
     this.limits = { eventsMax: 2_000_000, virtualMillisecondsMax: 24 * 3_600_000, ...options.limits };
@@ -110,18 +122,20 @@ export class Kernel {
   /** Runs events until nothing is left, a limit is reached, or `stop` is called. */
   async run(): Promise<RunEnd> {
     this.#isStopped = false;
-    const drain = drainMicrotasks;
+    const drain = this.#drain;
     // With the native drain nothing else of this thread can run meanwhile: the guards hit simulated code only.
     if (drain !== undefined) return await inMacrotask(() => this.#runGuarded(drain));
-    const restore = this.#guard();
-    try {
-      for (;;) {
-        const end = this.#step();
-        if (end !== undefined) return end;
-        await nextMacrotask();
+    for (;;) {
+      // Others may run at the boundary, so only the event itself is guarded here.
+      const restore = this.#guard();
+      let end: RunEnd | undefined;
+      try {
+        end = this.#step();
+      } finally {
+        restore();
       }
-    } finally {
-      restore();
+      if (end !== undefined) return end;
+      await nextMacrotask();
     }
   }
 

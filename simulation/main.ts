@@ -32,29 +32,38 @@ Mutants:
 ${mutants.map((mutant) => `  ${mutant.name.padEnd(28)} ${mutant.breaks}`).join("\n")}
 `;
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: "string", default: "200" },
-    start: { type: "string", default: "1" },
-    workload: { type: "string", multiple: true },
-    sweeps: { type: "string", default: "5" },
-    mutants: { type: "boolean", default: false },
-    mutant: { type: "string" },
-    replay: { type: "string" },
-    crash: { type: "string" },
-    small: { type: "boolean", default: false },
-    workers: { type: "string" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
-});
+const options = {
+  seeds: { type: "string", default: "200" },
+  start: { type: "string", default: "1" },
+  workload: { type: "string", multiple: true },
+  sweeps: { type: "string", default: "5" },
+  mutants: { type: "boolean", default: false },
+  mutant: { type: "string" },
+  replay: { type: "string" },
+  crash: { type: "string" },
+  small: { type: "boolean", default: false },
+  workers: { type: "string" },
+  json: { type: "boolean", default: false },
+  help: { type: "boolean", default: false },
+} as const;
 const seedsPerJob = 20;
 const command = "npm run simulate --";
 
-if (values.help) process.stdout.write(help);
-else if (values.replay !== undefined) await replay(wholeNumber("--replay", values.replay));
-else if (values.mutants || values.mutant !== undefined) await findMutants();
-else await findViolations();
+type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>["values"];
+let values: Values;
+
+try {
+  ({ values } = parseArgs({ options }));
+  if (values.help) process.stdout.write(help);
+  else if (values.replay !== undefined) await replay(wholeNumber("--replay", values.replay));
+  else if (values.mutants || values.mutant !== undefined) await findMutants();
+  else await findViolations();
+} catch (error) {
+  // What a person mistyped; anything else is a bug of the simulation and keeps its stack.
+  if (!(error instanceof RangeError) && !(error instanceof TypeError && "code" in error)) throw error;
+  process.stderr.write(`${error.message}\nTry ${command} --help\n`);
+  process.exitCode = 2;
+}
 
 async function findViolations(): Promise<void> {
   const names = (values.workload ?? workloads.map((workload) => workload.name)).map((name) => workloadNamed(name).name);

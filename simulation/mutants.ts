@@ -1,36 +1,184 @@
 /**
- * Bugs to plant: a simulation is worth what it finds. Each is small, and each breaks a promise that a check watches.
+ * Bugs to plant: a simulation is worth what it finds. Each is small and breaks a promise that a check watches.
  *
- * Most stand between the code and its store and need nothing from the code under test.
+ * All of them stand outside the code under test: between it and its store, its process table or its actors. So
+ * nothing in the code that ships knows of them.
  */
-import { type Batch, CommitUnknownError, type CommitOutcome, type Store } from "../src/storage/store.ts";
+import type { Actor, ActorType } from "../src/actors/actor.ts";
+import { decodeTuple } from "../src/base/tuple.ts";
+import {
+  type Answer,
+  type Batch,
+  CommitUnknownError,
+  type CommitOutcome,
+  type Query,
+  type Store,
+  type Version,
+  type Write,
+} from "../src/storage/store.ts";
 import type { Mutant } from "./world.ts";
+
+type Commit = (batch: Batch) => Promise<CommitOutcome>;
+type Read = (queries: readonly Query[]) => Promise<readonly Answer[]>;
 
 export const mutants: readonly Mutant[] = [
   {
     name: "transaction-unchecked",
-    breaks: "what a transaction read is not checked when it commits",
+    breaks: "what a transaction has read is not checked when it commits",
     workload: "transactions",
+    seedsMax: 100,
+    wrapStore: (store) => withCommit(store, (batch, commit) => commit({ ...batch, checks: [] })),
+  },
+  {
+    name: "no-epoch-check",
+    breaks: "batches do not check the actor's header, so a batch of a dead process can land on its successor's",
+    workload: "handover",
+    seedsMax: 1_000,
+    wrapStore: (store) =>
+      withCommit(store, (batch, commit) => commit({ ...batch, checks: batch.checks.filter((check) => rowKind(check.key) !== "header") })),
+  },
+  {
+    name: "reply-before-commit",
+    breaks: "a commit is answered when it is sent, not when it is durable",
+    workload: "logs",
+    seedsMax: 100,
+    wrapStore: replyBeforeCommit,
+  },
+  {
+    name: "no-deduplication",
+    breaks: "invocations leave no deduplication record",
+    workload: "logs",
     seedsMax: 200,
-    wrapStore: (store) => changingCommits(store, (batch, commit) => commit({ ...batch, checks: [] })),
+    wrapStore: (store) => withWrites(store, (write) => !isSet(write, "dedup")),
+  },
+  {
+    name: "deduplication-in-memory",
+    breaks: "deduplication records are written and never looked up in the store, so an activation forgets them",
+    workload: "logs",
+    seedsMax: 200,
+    wrapStore: (store) =>
+      withRead(store, async (queries, read) =>
+        (await read(queries)).map((answer, at) => (queryKind(queries[at]!) === "dedup" ? [] : answer)),
+      ),
   },
   {
     name: "unknown-is-done",
     breaks: "a lost answer to a commit is taken for a success",
-    workload: "transactions",
+    workload: "logs",
     seedsMax: 200,
-    wrapStore: (store) => changingCommits(store, unknownIsDone),
+    wrapStore: (store) => withCommit(store, unknownIsDone),
+  },
+  {
+    name: "unknown-is-derived-again",
+    breaks: "after a lost answer the batch is made again from a fresh read, with a new id, instead of being repeated",
+    workload: "logs",
+    seedsMax: 200,
+    wrapStore: derivedAgain,
+  },
+  {
+    name: "failed-check-ignored",
+    breaks: "a batch that failed a check of a shared row is taken for applied",
+    workload: "bank",
+    seedsMax: 200,
+    wrapStore: (store) => withCommit(store, failedCheckIgnored),
+  },
+  {
+    name: "shared-rows-unchecked",
+    breaks: "rows that a turn read through `shared` are not checked when it commits",
+    workload: "bank",
+    seedsMax: 200,
+    wrapStore: (store) =>
+      withCommit(store, (batch, commit) => commit({ ...batch, checks: batch.checks.filter((check) => rowKind(check.key) !== "account") })),
+  },
+  {
+    name: "half-a-batch",
+    breaks: "a batch is written in two steps, so a crash between them leaves a half",
+    workload: "bank",
+    seedsMax: 200,
+    wrapStore: (store) => withCommit(store, halfABatch),
+  },
+  {
+    name: "due-row-lost",
+    breaks: "a reminder is set without its row in the order of time, so nobody finds it after a restart",
+    workload: "reminders",
+    seedsMax: 200,
+    wrapStore: (store) => withWrites(store, (write) => !isSet(write, "reminder")),
+  },
+  {
+    name: "reminder-not-deleted",
+    breaks: "the turn of a reminder does not delete it, so it arrives again",
+    workload: "reminders",
+    seedsMax: 200,
+    wrapStore: (store) =>
+      withWrites(store, (write) => !(write.kind === "delete" && ["reminder", "reminders"].includes(rowKind(write.key)))),
+  },
+  {
+    name: "stale-cache",
+    breaks: "rows read by one activation are believed by the next one of the same process",
+    workload: "logs",
+    seedsMax: 200,
+    wrapStore: staleCache,
+  },
+  {
+    name: "two-activations",
+    breaks: "an actor can be active twice in one process",
+    workload: "logs",
+    seedsMax: 300,
+    runtimesPerProcess: 2,
+  },
+  {
+    name: "living-taken-for-dead",
+    breaks: "an actor is taken from a process that still runs",
+    workload: "handover",
+    seedsMax: 300,
+    isRunning: () => false,
+  },
+  {
+    name: "mailbox-unbounded",
+    breaks: "any number of messages may wait for an actor",
+    workload: "logs",
+    seedsMax: 200,
+    isMailboxUnbounded: true,
+  },
+  {
+    name: "throwing-turn-writes",
+    breaks: "what a turn wrote before it threw becomes durable",
+    workload: "logs",
+    seedsMax: 100,
+    wrapType: (type) => ({ ...type, create: (activation) => writesBeforeThrowing(type.create(activation)) }),
   },
 ];
 
-type Commit = (batch: Batch) => Promise<CommitOutcome>;
+/** The second element of a row's key says what it is. */
+function rowKind(key: Uint8Array): string {
+  return String(decodeTuple(key)[1]);
+}
 
-/** A store whose commits go through `change`. */
-function changingCommits(store: Store, change: (batch: Batch, commit: Commit) => Promise<CommitOutcome>): Store {
+function queryKind(query: Query): string {
+  return rowKind("key" in query ? query.key : query.begin);
+}
+
+function isSet(write: Write, kind: string): boolean {
+  return write.kind === "set" && rowKind(write.key) === kind;
+}
+
+function withCommit(store: Store, change: (batch: Batch, commit: Commit) => Promise<CommitOutcome>): Store {
+  return changed(store, { commit: (batch) => change(batch, (other) => store.commit(other)) });
+}
+
+function withRead(store: Store, change: (queries: readonly Query[], read: Read) => Promise<readonly Answer[]>): Store {
+  return changed(store, { read: (queries) => change(queries, (others) => store.read(others)) });
+}
+
+function withWrites(store: Store, keeps: (write: Write) => boolean): Store {
+  return withCommit(store, (batch, commit) => commit({ ...batch, writes: batch.writes.filter(keeps) }));
+}
+
+function changed(store: Store, parts: { readonly commit?: Commit; readonly read?: Read }): Store {
   return {
     limits: store.limits,
-    read: (queries) => store.read(queries),
-    commit: (batch) => change(batch, (changed) => store.commit(changed)),
+    read: parts.read ?? ((queries) => store.read(queries)),
+    commit: parts.commit ?? ((batch) => store.commit(batch)),
     watch: (keys, signal) => store.watch(keys, signal),
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   };
@@ -43,4 +191,74 @@ async function unknownIsDone(batch: Batch, commit: Commit): Promise<CommitOutcom
     if (error instanceof CommitUnknownError) return { ok: true, version: Number.MAX_SAFE_INTEGER };
     throw error;
   }
+}
+
+async function failedCheckIgnored(batch: Batch, commit: Commit): Promise<CommitOutcome> {
+  const outcome = await commit(batch);
+  return outcome.ok || outcome.failedCheck === 0 ? outcome : { ok: true, version: Number.MAX_SAFE_INTEGER };
+}
+
+async function halfABatch(batch: Batch, commit: Commit): Promise<CommitOutcome> {
+  const half = Math.ceil(batch.writes.length / 2);
+  const first = await commit({ ...batch, writes: batch.writes.slice(0, half) });
+  if (!first.ok) return first;
+  const second = await commit({ id: `${batch.id}+`, checks: [], writes: batch.writes.slice(half) });
+  return second.ok ? first : second;
+}
+
+/** Answers with a version of its own; where a later batch checks that version, waits for the real one first. */
+function replyBeforeCommit(store: Store): Store {
+  const real = new Map<Version, Promise<CommitOutcome>>();
+  let version = 2 ** 40;
+  const commit = async (batch: Batch): Promise<CommitOutcome> => {
+    const checks = await Promise.all(
+      batch.checks.map(async (check) => {
+        const outcome = await real.get(check.version ?? 0)?.catch(() => undefined);
+        return outcome?.ok === true ? { ...check, version: outcome.version } : check;
+      }),
+    );
+    const sent = store.commit({ ...batch, checks });
+    sent.catch(() => {});
+    real.set(++version, sent);
+    return { ok: true, version };
+  };
+  return changed(store, { commit });
+}
+
+/** Sends what comes a second time under the same id as a new batch that fits the store as it is now. */
+function derivedAgain(store: Store): Store {
+  const seen = new Map<string, number>();
+  return withCommit(store, async (batch, commit) => {
+    const times = seen.get(batch.id) ?? 0;
+    seen.set(batch.id, times + 1);
+    if (times === 0) return await commit(batch);
+    const answers = await store.read(batch.checks.map(({ key }) => ({ key })));
+    const checks = batch.checks.map(({ key }, at) => ({ key, version: answers[at]![0]?.version ?? null }));
+    return await commit({ ...batch, id: `${batch.id}+${times}`, checks });
+  });
+}
+
+function staleCache(store: Store): Store {
+  const known = new Map<string, Answer>();
+  return withRead(store, async (queries, read) => {
+    const names = queries.map((query) => (queryKind(query) === "state" ? JSON.stringify(query) : undefined));
+    if (names.every((name) => name !== undefined && known.has(name))) return names.map((name) => known.get(name!)!);
+    const answers = await read(queries);
+    for (const [at, name] of names.entries()) if (name !== undefined) known.set(name, answers[at]!);
+    return answers;
+  });
+}
+
+function writesBeforeThrowing(actor: Actor): Actor {
+  return {
+    receive: async (message, turn) => {
+      try {
+        return await actor.receive(message, turn);
+      } catch (error) {
+        await turn.durable();
+        throw error;
+      }
+    },
+    ...(actor.remind === undefined ? {} : { remind: (reminder, turn) => actor.remind!(reminder, turn) }),
+  };
 }

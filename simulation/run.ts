@@ -55,6 +55,9 @@ export async function simulate(options: RunOptions): Promise<RunReport> {
   const world = new World({ seed, swarm, trace, crashPlan: options.crashPlan, mutant });
 
   const onRejection = (reason: unknown): void => world.violation(`A rejected promise was left unhandled: ${describe(reason)}`);
+  // For as long as the run lasts, a rejection that nobody handles is a finding and not the end of this process.
+  const others = process.listeners("unhandledRejection");
+  process.removeAllListeners("unhandledRejection");
   process.on("unhandledRejection", onRejection);
   try {
     let isDone = false;
@@ -77,6 +80,7 @@ export async function simulate(options: RunOptions): Promise<RunReport> {
     world.violation(`An event threw: ${describe(error)}`);
   } finally {
     process.off("unhandledRejection", onRejection);
+    for (const other of others) process.on("unhandledRejection", other);
   }
   return {
     workload: workload.name,

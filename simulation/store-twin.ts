@@ -78,7 +78,10 @@ export class StoreTwin implements Store {
     if (!incarnation.cross("read")) return never();
     const fails = this.#fails(random.fraction(), faults.readUnavailable, "readUnavailable");
     const [there, back] = [this.#latency(), this.#latency()];
-    const details = queries.map((query) => shortKey("key" in query ? query.key : query.begin)).join(" ");
+    const details = `${queries.length} queries ${queries
+      .slice(0, 3)
+      .map((query) => shortKey("key" in query ? query.key : query.begin))
+      .join(" ")}`;
     return new Promise((resolve, reject) => {
       this.#options.kernel.schedule(there, { kind: "store.read", details: `${incarnation.label} ${details}` }, () => {
         if (fails)

@@ -38,6 +38,12 @@ export interface SwarmOptions {
 export function drawSwarm(random: KeyedRandom): SwarmOptions {
   const stream = random.stream("swarm");
   const rate = (highest: number): number => maybe(stream, () => stream.fraction() * highest);
+  const storeLatencyMilliseconds = stream.pick([
+    { lowest: 0, highest: 0 },
+    { lowest: 0.1, highest: 2 },
+    { lowest: 1, highest: 30 },
+    { lowest: 0.1, highest: 300 },
+  ]);
   return {
     processes: stream.pick([1, 1, 2, 2, 3]),
     clients: stream.between(1, 6),
@@ -45,12 +51,7 @@ export function drawSwarm(random: KeyedRandom): SwarmOptions {
     operationsPerClient: stream.between(4, 16),
     thinkMilliseconds: stream.pick([0, 5, 50, 500]),
     stickiness: stream.pick([0, 0.5, 0.9, 1]),
-    storeLatencyMilliseconds: stream.pick([
-      { lowest: 0, highest: 0 },
-      { lowest: 0.1, highest: 2 },
-      { lowest: 1, highest: 30 },
-      { lowest: 0.1, highest: 300 },
-    ]),
+    storeLatencyMilliseconds,
     storeFaults: {
       readUnavailable: rate(0.1),
       commitUnavailable: rate(0.15),
@@ -67,10 +68,11 @@ export function drawSwarm(random: KeyedRandom): SwarmOptions {
     pauseEveryMilliseconds: maybe(stream, () => stream.pick([1_000, 5_000])),
     restartAfterMilliseconds: stream.pick([1, 100, 3_000]),
     clockOffsetMilliseconds: maybe(stream, () => stream.between(-2_000, 2_000)),
-    idleMilliseconds: stream.pick([1, 50, 1_000, 60_000]),
+    idleMilliseconds: stream.pick([40, 200, 1_000, 60_000]),
     liveMax: stream.pick([1, 2, 1_000]),
     mailboxMax: stream.pick([1, 2, 8, 1_000]),
-    patienceMilliseconds: stream.pick([200, 2_000, 20_000]),
+    // Several round trips at least: a client that never waits for one is never answered.
+    patienceMilliseconds: Math.max(stream.pick([200, 2_000, 20_000]), 20 * storeLatencyMilliseconds.highest),
     faultsUntil: 20_000,
   };
 }

@@ -1,5 +1,6 @@
 /** One simulated run: processes over a store that survives, clients outside, and what was found wrong. */
 import type { Batch, CommitOutcome, Store } from "../src/storage/store.ts";
+import type { ActorType } from "../src/actors/actor.ts";
 import { MemoryStore } from "../src/storage/memory-store.ts";
 import { OutsideWorld } from "./effects.ts";
 import { Kernel } from "./kernel.ts";
@@ -19,8 +20,13 @@ export interface Mutant {
   readonly seedsMax: number;
   /** Stands between an incarnation and its store. */
   wrapStore?(store: Store, incarnation: Incarnation): Store;
-  /** Bugs that cannot be planted from outside: for the `mutations` of the code under test. */
-  readonly mutations?: { readonly [name: string]: boolean };
+  /** Stands between the runtime and an actor's behaviour. */
+  wrapType?(type: ActorType): ActorType;
+  /** What the process table says, given the truth. */
+  isRunning?(truth: boolean): boolean;
+  readonly isMailboxUnbounded?: boolean;
+  /** Runtimes beside each other in one process, under one node's name. 1 by default. */
+  readonly runtimesPerProcess?: number;
   /** Changes the options of each run, where the bug needs a corner to show. */
   options?(options: SwarmOptions): SwarmOptions;
 }
@@ -52,6 +58,7 @@ export class World {
   readonly probes: Map<string, number> = new Map();
   /** Calls of clients that were answered. */
   operations = 0;
+  #moments = 0;
   readonly #crashPlan: CrashPlan | undefined;
   readonly #appliedListeners: ((batch: Batch, outcome: CommitOutcome, incarnation: Incarnation) => void)[] = [];
   #calls = 0;
@@ -69,6 +76,11 @@ export class World {
     return this.processes.reduce((sum, process) => sum + process.crashes, 0);
   }
 
+  /** A number that grows with each call: orders what clients saw, also within one instant. */
+  moment(): number {
+    return ++this.#moments;
+  }
+
   /** Something happened that must not. */
   violation(text: string): void {
     this.kernel.note("violation", "world", text);
@@ -79,8 +91,15 @@ export class World {
     this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
   }
 
-  /** Adds a process that starts at once, is crashed and paused as the seed says, and always comes back. */
-  addProcess(name: string, boot: (incarnation: Incarnation) => void): SimulatedProcess {
+  countProbe(name: string): void {
+    this.probes.set(name, (this.probes.get(name) ?? 0) + 1);
+  }
+
+  /**
+   * Adds a process that starts at once, is crashed and paused as the seed says, and always comes back. Where `stop` is
+   * given, some of its ends are in good order, as at a deploy.
+   */
+  addProcess(name: string, boot: (incarnation: Incarnation) => void, stop?: (incarnation: Incarnation) => Promise<void>): SimulatedProcess {
     const offset = this.swarm.clockOffsetMilliseconds;
     const process = new SimulatedProcess(this.kernel, {
       name,
@@ -92,11 +111,21 @@ export class World {
         this.countFault("crash");
         this.kernel.schedule(this.swarm.restartAfterMilliseconds, { kind: "restart", details: name }, () => process.start());
       },
-      onProbe: (probe) => void this.probes.set(probe, (this.probes.get(probe) ?? 0) + 1),
+      onProbe: (probe) => this.countProbe(probe),
     });
     this.processes.push(process);
     process.start();
-    this.#repeat(`crash/${name}`, this.swarm.crashEveryMilliseconds, () => process.crash("drawn"));
+    this.#repeat(`crash/${name}`, this.swarm.crashEveryMilliseconds, (random) => {
+      const { incarnation } = process;
+      if (incarnation === undefined || stop === undefined || !random.chance(0.3)) return process.crash("drawn");
+      this.countFault("stop");
+      this.kernel.schedule(0, { kind: "stop", owner: incarnation }, () => {
+        const exit = (): void => {
+          if (incarnation.alive) process.crash("stopped");
+        };
+        stop(incarnation).then(exit, exit);
+      });
+    });
     this.#repeat(`pause/${name}`, this.swarm.pauseEveryMilliseconds, (random) => {
       this.countFault("pause");
       process.pause(random.between(1, 8_000));

@@ -1,0 +1,294 @@
+/** Processes that run actors over one store, the clients' way to them, and what must hold of every batch. */
+import { encodeTuple } from "../src/base/tuple.ts";
+import { decodeJson } from "../src/base/json.ts";
+import { decodeTuple } from "../src/base/tuple.ts";
+import type { ActorId, Actors, ActorType, InvokeOptions } from "../src/actors/actor.ts";
+import { ActorRuntime } from "../src/actors/actor-runtime.ts";
+import { type Header, headerKey } from "../src/actors/actor-rows.ts";
+import { defaultActorLimits } from "../src/actors/limits.ts";
+import type { ProcessTable } from "../src/actors/process-table.ts";
+import { SingleNodePlacement } from "../src/actors/single-node-placement.ts";
+import type { Batch } from "../src/storage/store.ts";
+import type { Incarnation, SimulatedProcess } from "./process.ts";
+import type { RandomStream } from "./random.ts";
+import type { CallOutcome, World } from "./world.ts";
+
+export const project = "simulation";
+
+interface Node {
+  /** One, unless a planted bug makes it several. */
+  readonly runtimes: readonly Actors[];
+  readonly started: Promise<unknown>;
+}
+
+export class ActorCluster {
+  readonly world: World;
+  readonly processes: readonly SimulatedProcess[];
+  readonly #nodes = new WeakMap<Incarnation, Node>();
+  /** Which incarnation a node's name belongs to. */
+  readonly #incarnationOf = new Map<string, string>();
+  readonly #headers = new Map<string, Header>();
+  readonly #applied = new Set<string>();
+  readonly #sent = new Set<string>();
+  /** Messages whose turn has not begun, by incarnation and actor. */
+  readonly #waiting = new Map<string, Set<string>>();
+
+  /** `types` makes the kinds of actors for one incarnation. */
+  constructor(world: World, types: (incarnation: Incarnation) => readonly ActorType[]) {
+    this.world = world;
+    this.processes = Array.from({ length: world.swarm.processes }, (_, at) =>
+      world.addProcess(
+        `node-${at}`,
+        (incarnation) => this.#boot(incarnation, types(incarnation)),
+        async (incarnation) =>
+          void (await Promise.all(this.#nodes.get(incarnation)!.runtimes.map((runtime) => runtime[Symbol.asyncDispose]()))),
+      ),
+    );
+    world.onApplied((batch, outcome, incarnation) => {
+      // A batch that was committed again is answered as the first time and changes nothing.
+      if (!outcome.ok || this.#applied.has(batch.id)) return;
+      this.#applied.add(batch.id);
+      this.#checkHeaders(batch, incarnation);
+    });
+  }
+
+  /** Invokes an actor from outside, as a client of one of the processes. */
+  invoke<Reply>(
+    process: SimulatedProcess,
+    id: ActorId,
+    message: unknown,
+    options: InvokeOptions,
+    onReply?: (reply: Reply) => Promise<void>,
+  ): Promise<CallOutcome<Reply>> {
+    const { world } = this;
+    return world.call(process, `${id.type}/${id.key} ${JSON.stringify(message)}`, async (incarnation) => {
+      const node = this.#nodes.get(incarnation)!;
+      await node.started;
+      const runtime = node.runtimes[world.moment() % node.runtimes.length]!;
+      const waits = this.#wait(incarnation, id, JSON.stringify(message));
+      const reply = await runtime.invoke<Reply>(id, structuredClone(message), options).finally(waits);
+      // Still inside the process, at the instant at which its reply would leave.
+      await onReply?.(reply);
+      return reply;
+    });
+  }
+
+  /** Counts a message that was never sent before as waiting, and checks I7 once the runtime has had the time to refuse it. */
+  #wait(incarnation: Incarnation, id: ActorId, message: string): () => void {
+    // A repeat may be answered without a turn, and then waits for a batch, not in the mailbox.
+    if (this.#sent.has(message)) return () => {};
+    this.#sent.add(message);
+    const name = `${incarnation.label} ${id.key}`;
+    const waiting = this.#waiting.get(name) ?? new Set();
+    this.#waiting.set(name, waiting);
+    waiting.add(message);
+    const { kernel, swarm } = this.world;
+    kernel.schedule(0, { kind: "bound", owner: incarnation }, () => {
+      // One more has left the mailbox and its turn is about to run.
+      if (waiting.size > swarm.mailboxMax + 1)
+        this.world.violation(`${waiting.size} messages wait for ${name}, which may have ${swarm.mailboxMax}`);
+    });
+    return () => void waiting.delete(message);
+  }
+
+  /** The same type of actors, with the turns of each activation watched. */
+  #watched(type: ActorType, incarnation: Incarnation): ActorType {
+    return {
+      type: type.type,
+      create: (activation) => {
+        const actor = type.create(activation);
+        const { id } = activation;
+        let isBusy = false;
+        const exclusively = async <T>(turn: () => Promise<T>): Promise<T> => {
+          if (isBusy) this.world.violation(`A2: two turns of ${id.key} ran at one time in ${incarnation.label}`);
+          isBusy = true;
+          try {
+            return await turn();
+          } finally {
+            isBusy = false;
+          }
+        };
+        return {
+          receive: async (message, turn) => {
+            this.#waiting.get(`${incarnation.label} ${id.key}`)?.delete(JSON.stringify(message));
+            return await exclusively(() => actor.receive(message, turn));
+          },
+          remind: async (reminder, turn) => await exclusively(async () => await actor.remind?.(reminder, turn)),
+        };
+      },
+    };
+  }
+
+  cancel(process: SimulatedProcess, id: ActorId): void {
+    const { incarnation } = process;
+    if (incarnation === undefined || incarnation.paused) return;
+    this.world.kernel.schedule(0, { kind: "cancel", owner: incarnation, details: id.key }, () => {
+      for (const actors of this.#nodes.get(incarnation)?.runtimes ?? []) actors.cancel(id, "The simulation cancelled it");
+    });
+  }
+
+  #boot(incarnation: Incarnation, types: readonly ActorType[]): void {
+    const { world } = this;
+    const store = world.storeFor(incarnation);
+    const { environment } = incarnation;
+    const placement = new SingleNodePlacement(store, environment, this.#processTable(incarnation));
+    this.#incarnationOf.set(placement.node, incarnation.label);
+    const limits = {
+      ...defaultActorLimits,
+      idleMilliseconds: world.swarm.idleMilliseconds,
+      liveMax: world.swarm.liveMax,
+      mailboxMessages: world.mutant?.isMailboxUnbounded === true ? 1_000_000 : world.swarm.mailboxMax,
+    };
+    const { wrapType, runtimesPerProcess = 1 } = world.mutant ?? {};
+    const runtimes = Array.from({ length: runtimesPerProcess }, () => new ActorRuntime({ store, environment, placement, limits }));
+    for (const runtime of runtimes) for (const type of types) runtime.register(this.#watched(wrapType?.(type) ?? type, incarnation));
+    const started = Promise.all(runtimes.map((runtime) => runtime.start()));
+    // A process that cannot start exits, and is started again.
+    started.catch(() => incarnation.process.crash("could not start"));
+    this.#nodes.set(incarnation, { runtimes, started });
+  }
+
+  #processTable(incarnation: Incarnation): ProcessTable {
+    const { processes, mutant } = this.world;
+    return {
+      self: { host: "simulation", pid: processes.indexOf(incarnation.process) + 1, started: incarnation.label },
+      isRunning: (process) => {
+        const truth = processes.some((each) => each.incarnation?.label === process.started);
+        return mutant?.isRunning?.(truth) ?? truth;
+      },
+    };
+  }
+
+  /** Epochs and versions only grow, a new owner has a new epoch, and nobody commits in another's name. */
+  #checkHeaders(batch: Batch, incarnation: Incarnation): void {
+    for (const write of batch.writes) {
+      if (write.kind !== "set") continue;
+      const [writtenProject, kind, type, key] = decodeTuple(write.key);
+      if (writtenProject !== project || kind !== "header") continue;
+      const actor = `${String(type)}/${String(key)}`;
+      const header = decodeJson<Header>(write.value);
+      const before = this.#headers.get(actor);
+      this.#headers.set(actor, header);
+      if (this.#incarnationOf.get(header.owner) !== incarnation.label)
+        this.world.violation(`${incarnation.label} committed for ${actor} as ${header.owner}`);
+      if (before === undefined) continue;
+      if (header.ver <= before.ver) this.world.violation(`The header of ${actor} went from version ${before.ver} to ${header.ver}`);
+      if (header.epoch < before.epoch) this.world.violation(`The header of ${actor} went from epoch ${before.epoch} to ${header.epoch}`);
+      if (header.owner !== before.owner && header.epoch === before.epoch)
+        this.world.violation(`${actor} changed its owner without a new epoch: ${before.owner} to ${header.owner}`);
+    }
+  }
+
+  /** The header as it is in the store. */
+  async header(id: ActorId): Promise<Header | undefined> {
+    const [answer] = await this.world.disk.read([{ key: headerKey(id) }]);
+    return answer![0] && decodeJson<Header>(answer![0].value);
+  }
+}
+
+/** The rows of an actor under `prefix`, as they are in the store. */
+export async function storedRow<T>(world: World, id: ActorId, key: readonly (string | number)[]): Promise<T | undefined> {
+  const [answer] = await world.disk.read([{ key: encodeTuple([id.project, "state", id.type, id.key, ...key]) }]);
+  return answer![0] && decodeJson<T>(answer![0].value);
+}
+
+/** How an invocation with retries ended. `never`: certainly without effect; `unknown`: nobody can say. */
+export type Settled<Reply> =
+  | { readonly kind: "reply"; readonly reply: Reply }
+  | { readonly kind: "error"; readonly error: Error }
+  | { readonly kind: "never" }
+  | { readonly kind: "unknown" };
+
+export interface Request<Reply> {
+  readonly id: ActorId;
+  /** Unlike every other message. */
+  readonly message: unknown;
+  /** Absent only where a repeat does no harm. */
+  readonly invocationId?: string;
+  /** Errors that the actor itself answers with: an outcome like a reply. */
+  readonly ownErrors?: readonly string[];
+  /** Runs inside the process when its reply is about to leave. */
+  readonly onReply?: (reply: Reply) => Promise<void>;
+}
+
+/** Errors after which an invocation certainly took no effect, and ones after which it may have. */
+const certainErrors = ["MailboxFullError", "ActorElsewhereError", "StoreUnavailableError", "ConflictError", "ActorsStoppedError"];
+const doubtfulErrors = ["ActivationLostError", "CommitUnknownError", "CancelledError"];
+
+/** A client as it should be: it tries again with the same invocation id until it knows, and sometimes gives up. */
+export class Client {
+  readonly random: RandomStream;
+  readonly #cluster: ActorCluster;
+  #process: SimulatedProcess;
+
+  constructor(cluster: ActorCluster, name: string) {
+    this.#cluster = cluster;
+    this.random = cluster.world.random.stream(`client/${name}`);
+    this.#process = this.random.pick(cluster.processes);
+  }
+
+  async think(): Promise<void> {
+    await this.#cluster.world.sleep(this.random.fraction() * this.#cluster.world.swarm.thinkMilliseconds);
+    if (!this.random.chance(this.#cluster.world.swarm.stickiness)) this.#process = this.random.pick(this.#cluster.processes);
+  }
+
+  async request<Reply>(request: Request<Reply>): Promise<Settled<Reply>> {
+    const { world } = this.#cluster;
+    let isDoubtful = false;
+    for (let attempt = 1; ; attempt++) {
+      const timeoutMilliseconds = this.random.chance(0.1) ? this.random.between(1, 50) : 30_000;
+      const outcome = await this.#cluster.invoke(
+        this.#process,
+        request.id,
+        request.message,
+        { timeoutMilliseconds, ...(request.invocationId === undefined ? {} : { invocationId: request.invocationId }) },
+        request.onReply,
+      );
+      if (outcome.kind === "reply") {
+        world.operations++;
+        return { kind: "reply", reply: outcome.value };
+      }
+      if (outcome.kind === "lost") isDoubtful = true;
+      else {
+        const { error } = outcome;
+        if (request.ownErrors?.includes(error.name)) {
+          world.operations++;
+          return { kind: "error", error };
+        }
+        world.countProbe(`client.${error.name}`);
+        if (error.name === "DeadlineExceededError") isDoubtful ||= (error as Error & { started: boolean }).started;
+        else if (doubtfulErrors.includes(error.name)) isDoubtful = true;
+        else if (!certainErrors.includes(error.name))
+          world.violation(
+            `${JSON.stringify(request.message)} was answered with an error that no client expects: ${error.stack ?? error.message}`,
+          );
+        if (error.name === "ActorElsewhereError") this.#process = this.random.pick(this.#cluster.processes);
+      }
+      if (this.random.chance(0.02)) return { kind: isDoubtful ? "unknown" : "never" };
+      if (attempt > 200) {
+        world.violation(
+          `${JSON.stringify(request.message)} was never answered: ${attempt} attempts, the last one was ${outcome.kind === "error" ? outcome.error.message : "lost"}`,
+        );
+        return { kind: isDoubtful ? "unknown" : "never" };
+      }
+      await world.sleep(this.random.fraction() * Math.min(1_000, 10 * attempt));
+      if (outcome.kind === "lost") this.#process = this.random.pick(this.#cluster.processes);
+    }
+  }
+}
+
+/** Runs every client of the swarm and waits for all. */
+export async function runClients(
+  cluster: ActorCluster,
+  work: (client: Client, name: number, operation: number) => Promise<void>,
+): Promise<void> {
+  const { clients, operationsPerClient } = cluster.world.swarm;
+  const live = async (name: number): Promise<void> => {
+    const client = new Client(cluster, `${name}`);
+    for (let operation = 0; operation < operationsPerClient; operation++) {
+      await client.think();
+      await work(client, name, operation);
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, (_, name) => live(name)));
+}

@@ -1,0 +1,75 @@
+/** The part of the simulation that runs with every change; `npm run simulate` is the long one. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { mutantNamed, mutants, workloadNamed, workloads } from "./catalogue.ts";
+import { runJob, smallRun } from "./jobs.ts";
+import { type RunReport, simulate, sweepCrashes } from "./run.ts";
+
+const seeds = 40;
+
+function assertClean(report: RunReport, replay: string): void {
+  assert.deepEqual(
+    report.violations,
+    [],
+    `Seed ${report.seed} of ${report.workload}: npm run simulate -- --workload ${report.workload} --replay ${report.seed}${replay}`,
+  );
+}
+
+for (const workload of workloads) {
+  test(`The workload ${workload.name} has no violation in ${seeds} seeds`, async () => {
+    let operations = 0;
+    let crashes = 0;
+    for (let seed = 1; seed <= seeds; seed++) {
+      const report = await simulate({ workload, seed });
+      assertClean(report, "");
+      operations += report.operations;
+      crashes += report.crashes;
+    }
+    assert.ok(operations > seeds && crashes > seeds, `${operations} operations and ${crashes} crashes show little`);
+  });
+
+  test(`A seed of the workload ${workload.name} gives the same trace twice, line for line`, async () => {
+    for (const seed of [3, 17]) {
+      const [first, second] = [
+        await simulate({ workload, seed, linesMax: 100_000 }),
+        await simulate({ workload, seed, linesMax: 100_000 }),
+      ];
+      assert.deepEqual(second.lines, first.lines);
+      assert.equal(second.hash, first.hash);
+    }
+  });
+
+  test(`The workload ${workload.name} survives a crash at each crossing of a port`, async () => {
+    const { points, failed } = await sweepCrashes({ workload, seed: 1, options: smallRun });
+    if (failed !== undefined) assertClean(failed, ` --small --crash ${failed.crashPlan?.process}:${failed.crashPlan?.crossing}`);
+    assert.ok(points > 20, `Only ${points} crash points`);
+  });
+}
+
+for (const name of ["no-deduplication", "reply-before-commit"]) {
+  test(`The planted bug ${name} is found`, async () => {
+    const result = await runJob({ kind: "mutant", mutant: mutantNamed(name).name, first: 1 }, () => performance.now());
+    assert.equal(result.failures.length, 1, `Not found in ${result.runs} seeds`);
+  });
+}
+
+test("Every planted bug names a workload that exists, and no two share a name", () => {
+  for (const mutant of mutants) assert.equal(workloadNamed(mutant.workload).name, mutant.workload);
+  assert.equal(new Set(mutants.map((mutant) => mutant.name)).size, mutants.length);
+  assert.ok(mutants.length >= 10);
+});
+
+test("A violation, a workload that throws and a promise that nobody handles are all reported", async () => {
+  const run = async (work: () => Promise<void>): Promise<readonly string[]> =>
+    (await simulate({ workload: { name: "test", checks: "", run: work }, seed: 1 })).violations;
+  assert.match((await run(async () => assert.fail("wrong")))[0]!, /The workload failed: .*wrong/);
+  assert.match((await run(() => new Promise(() => {})))[0]!, /did not come to its end: idle/);
+  assert.match(
+    (
+      await run(async () => {
+        void Promise.reject(new Error("forgotten"));
+      })
+    )[0]!,
+    /left unhandled: .*forgotten/,
+  );
+});
