@@ -5,6 +5,11 @@ import type { Key, Write } from "./store.ts";
 export class Watchers {
   readonly #wakersByKey = new Map<string, Set<() => void>>();
 
+  /** Keys that somebody waits for. */
+  get size(): number {
+    return this.#wakersByKey.size;
+  }
+
   async *watch(keys: readonly Key[], signal: AbortSignal): AsyncGenerator<void> {
     let pending = false;
     let wake: (() => void) | undefined;
