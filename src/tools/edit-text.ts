@@ -2,7 +2,8 @@
 import { lineNumberWarning } from "../memory/render-memory.ts";
 import { ToolError } from "./state-tool.ts";
 
-const lineNumberPrefix = /^[ \t]*\d+→/m;
+/** In a patch the number stands after the sign of the line. */
+const lineNumberPrefix = /^[+-]?[ \t]*\d+→/m;
 
 /** The text with `old` replaced, which must be there exactly once. `names` are those of the model's arguments. */
 export function replaceOnce(

@@ -61,8 +61,9 @@ const ruleTypes = [
 ] as const;
 
 /** Rules as a client or a stored agent gives them. @throws {ToolRuleError} */
-export function parseToolRules(rules: readonly { readonly [field: string]: unknown }[]): ToolRule[] {
-  return rules.map((rule, at) => {
+export function parseToolRules(rules: readonly object[]): ToolRule[] {
+  return rules.map((given, at) => {
+    const rule: { readonly [field: string]: unknown } = { ...given };
     const fail = (what: string): never => {
       throw new ToolRuleError(`tool_rules[${at}]: ${what}`);
     };

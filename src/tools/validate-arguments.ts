@@ -48,11 +48,9 @@ function parseJson(text: string): { readonly ok: true; readonly value: Json } | 
     // Only own properties are looked at from here on, so that "__proto__" is a name like any other.
     return { ok: true, value: JSON.parse(text) as Json };
   } catch (error) {
-    const at = Number(/at position (\d+)/.exec(String(error))?.[1] ?? text.length);
-    const around = text.slice(Math.max(0, at - 20), at + 20);
-    const reason =
-      at >= text.length ? "it ends too early" : `unexpected ${JSON.stringify(text[at])} at position ${at}, near ${JSON.stringify(around)}`;
-    return { ok: false, error: `The arguments are not valid JSON: ${reason}. Call the tool again with a complete JSON object.` };
+    if (!(error instanceof SyntaxError)) throw error;
+    // The engine says where it is: by position, by the text around it, or that the text ends too early.
+    return { ok: false, error: `The arguments are not valid JSON: ${error.message}. Call the tool again with a complete JSON object.` };
   }
 }
 
