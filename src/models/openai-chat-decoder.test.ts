@@ -132,7 +132,8 @@ for (const [name, chunks, calls] of callTables) {
     const events = decode(...chunks, stop);
     const ended = events.flatMap((event) => (event.type === "toolCallEnd" ? [[event.id, event.name, event.argumentsText]] : []));
     assert.deepEqual(ended, calls);
-    assert.equal(events.at(-1)?.type === "end" && events.at(-1)?.reason, "toolCalls", "The calls decide, not the finish reason");
+    const end = events.at(-1);
+    assert.equal(end?.type === "end" && end.reason, "toolCalls", "The calls decide, not the finish reason");
     // What streams is what ends.
     for (const [index, [id, toolName, argumentsText]] of calls.entries()) {
       assert.deepEqual(

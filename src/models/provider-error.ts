@@ -33,6 +33,7 @@ const kindsByText: readonly (readonly [ModelErrorKind, RegExp])[] = [
   ],
 ];
 
+/** For errors without a status. */
 const kindsByCode: { readonly [code: string]: ModelErrorKind } = {
   rate_limit_error: "rateLimit",
   rate_limit_exceeded: "rateLimit",
@@ -78,10 +79,9 @@ function classify(status: number | undefined, parts: ErrorParts, everything: str
   if (status === 429) return "rateLimit";
   // A conflict is a lock that another request holds for a moment; 425 asks to come again.
   if (status === 409 || status === 425 || (status !== undefined && status >= 500)) return "providerDown";
-  const byCode = kindsByCode[parts.code.toLowerCase()] ?? kindsByCode[parts.type.toLowerCase()];
-  if (byCode !== undefined) return byCode;
+  if (status !== undefined) return "invalidRequest";
   // What breaks inside a stream without saying why is the provider's doing: the request was accepted.
-  return status === undefined ? "providerDown" : "invalidRequest";
+  return kindsByCode[parts.code.toLowerCase()] ?? kindsByCode[parts.type.toLowerCase()] ?? "providerDown";
 }
 
 interface ErrorParts {
