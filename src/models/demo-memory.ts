@@ -20,7 +20,7 @@ export function readBlocks(messages: readonly ModelMessage[]): readonly Rendered
   let at = lines.indexOf("<memory_blocks>");
   const end = lines.lastIndexOf("</memory_blocks>");
   while (at >= 0 && at < end) {
-    const label = /^<([^<>/]+)>$/.exec(lines[at]!)?.[1];
+    const label = /^<([^<>/][^<>]*)>$/.exec(lines[at]!)?.[1];
     if (label === undefined || lines[at + 1] !== "<description>") {
       at++;
       continue;

@@ -237,7 +237,7 @@ function addressAdvice(provider: Provider): string {
 }
 
 /** Names the provider in a decoder's error. */
-function named(call: ModelCall, error: unknown): unknown {
+function named(call: ModelCall, error: Error): Error {
   return error instanceof ModelError ? callError(call, error.kind, error.message) : error;
 }
 

@@ -28,7 +28,7 @@ function read(
     from = to;
   }
   if (!reader.isDone || reader.failure === undefined) events.push(...reader.end());
-  return { events, failure: reader.failure === undefined ? undefined : String(reader.failure) };
+  return { events, failure: reader.failure?.message };
 }
 
 const text = fc.string({
@@ -92,7 +92,7 @@ for (const [protocol, steps] of [
         assert.equal(summary.text, said.text ?? "");
         assert.equal(summary.reasoning, said.reasoning ?? "");
         assert.deepEqual(
-          summary.calls.map((call) => [call.name, JSON.parse(call.argumentsText)]),
+          summary.calls.map((call) => [call.name, JSON.parse(call.argumentsText) as unknown]),
           (said.toolCalls ?? []).map((call) => [call.name, call.arguments]),
         );
         assert.equal(whole.events.filter((event) => event.type === "end").length, 1);
@@ -141,7 +141,7 @@ for (const [protocol, steps] of [
         const events = [...parts.flatMap((part) => reader.read(part)), ...reader.end()];
         const ends = events.filter((event) => event.type === "end").length;
         if (reader.failure === undefined) assert.equal(ends, 1);
-        else assert.ok(reader.failure instanceof ModelError, String(reader.failure));
+        else assert.ok(reader.failure instanceof ModelError, reader.failure.message);
       }),
       { numRuns: 500 },
     );

@@ -32,7 +32,7 @@ export class WireReader {
   /** Unknown until the first character that is not white space. */
   #format: "unknown" | "eventStream" | "json" = "unknown";
   readonly #jsonParts: string[] = [];
-  #failure: unknown;
+  #failure: Error | undefined;
 
   constructor(decoder: WireDecoder, limits: { readonly responseBytesMax: number; readonly eventCharactersMax: number }) {
     this.#decoder = decoder;
@@ -59,7 +59,7 @@ export class WireReader {
   }
 
   /** What ends the answer, once the events before it are read: thrown away they would make W1 untrue. */
-  get failure(): unknown {
+  get failure(): Error | undefined {
     return this.#failure;
   }
 
@@ -96,7 +96,7 @@ export class WireReader {
     try {
       work();
     } catch (error) {
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
     }
   }
 
