@@ -8,6 +8,9 @@ import {
   MailboxFullError,
   UnknownActorTypeError,
 } from "../actors/actor.ts";
+import { InvalidAgentError } from "../agents/agent-directory.ts";
+import { AgentNotFoundError } from "../agents/agent.ts";
+import { CompactionError, NotFoundError } from "../agents/conversation-service.ts";
 import type { Environment } from "../environment/environment.ts";
 import {
   ArchiveAttachedError,
@@ -23,6 +26,8 @@ import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/m
 import { ProviderConfigurationError } from "../models/providers.ts";
 import { CommitUnknownError, LimitError, StoreUnavailableError } from "../storage/store.ts";
 import { ConflictError } from "../storage/transaction.ts";
+import { InvalidToolError, ToolNameTakenError, ToolNotFoundError } from "../tools/tool-record.ts";
+import { ToolRuleError } from "../tools/tool-rules.ts";
 import { ProviderNameTakenError } from "./providers.ts";
 import { conflict, HttpError, invalidArgument, notFound, retryAfter, tooLarge, unprocessable } from "./http-error.ts";
 
@@ -65,6 +70,12 @@ function translate(error: unknown): HttpError | undefined {
   if (error instanceof MemoryNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
   if (error instanceof DuplicateBlockLabelError || error instanceof ArchiveAttachedError) return conflict(error.message);
   if (error instanceof UnknownCursorError || error instanceof ScanLimitError) return unprocessable(`query: ${error.message}`);
+  if (error instanceof AgentNotFoundError) return notFound("agent", "");
+  if (error instanceof NotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
+  if (error instanceof InvalidAgentError || error instanceof ToolRuleError || error instanceof CompactionError)
+    return invalidArgument(error.message);
+  if (error instanceof InvalidToolError || error instanceof ToolNameTakenError) return invalidArgument(error.message);
+  if (error instanceof ToolNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
   if (error instanceof ProviderConfigurationError) return invalidArgument(error.message);
   if (error instanceof ProviderNameTakenError) return conflict(error.message);
   if (error instanceof StoreUnavailableError)

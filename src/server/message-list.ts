@@ -1,8 +1,8 @@
 /** Lists of stored messages as the API shows them: each fanned out into its variants, filtered by kind. */
 import { type ChatMessage, type LettaMessage, toLettaMessages } from "../agents/chat-message.ts";
-import { findMessage, type MessagePage, pageMessages, readMessages } from "../agents/message-log.ts";
+import { type MessagePage, pageMessages } from "../agents/message-log.ts";
 import type { Store } from "../storage/store.ts";
-import { unprocessable } from "./http-error.ts";
+import { type HttpError, unprocessable } from "./http-error.ts";
 
 export type MessageScope = Parameters<typeof pageMessages>[2];
 
@@ -28,10 +28,7 @@ export async function listMessages(
   for (let looked = 0; looked < messagesLookedAtMax && found.length < page.limit;) {
     const limit = types === undefined ? page.limit : messagesPerRead;
     const messages = await pageMessages(store, project, scope, { ...page, limit, ...(after === undefined ? {} : { after }) });
-    if (messages === undefined)
-      throw unprocessable(
-        "query: the cursor (after or before) names no message of this list: use the id of a message from an earlier page",
-      );
+    if (messages === undefined) throw unknownCursor();
     for (const message of messages) {
       const shown = showMessage(message, types);
       if (shown.length > 0 && found.length < page.limit) found.push(shown);
@@ -48,30 +45,20 @@ export function showMessage(message: ChatMessage, types: readonly string[] | und
   return types === undefined ? variants : variants.filter((variant) => types.includes(variant.message_type));
 }
 
-/** The messages of a run or a step: those of its conversation at positions `[from, to)`. */
-export async function listRange(
-  store: Store,
-  project: string,
-  conversation: string,
-  range: { readonly from: number; readonly to: number },
-  page: MessagePage,
-): Promise<LettaMessage[]> {
-  let { from, to } = range;
-  for (const [id, isAfter] of [
-    [page.after, true],
-    [page.before, false],
-  ] as const) {
-    if (id === undefined) continue;
-    const cursor = await findMessage(store, project, id);
-    if (cursor?.conversation !== conversation)
-      throw unprocessable(
-        "query: the cursor (after or before) names no message of this list: use the id of a message from an earlier page",
-      );
-    if (isAfter !== page.reverse) from = Math.max(from, cursor.message.n + 1);
-    else to = Math.min(to, cursor.message.n);
-  }
-  if (from >= to) return [];
-  return (await readMessages(store, project, conversation, { from, to, limit: page.limit, reverse: page.reverse })).flatMap(
-    toLettaMessages,
-  );
+/** A page of messages that are all at hand, oldest first: those of a run or a step. */
+export function pageOfMessages(messages: readonly ChatMessage[], page: MessagePage): LettaMessage[] {
+  const ordered = page.reverse ? messages.toReversed() : messages;
+  const from = page.after === undefined ? 0 : positionOf(ordered, page.after) + 1;
+  const to = page.before === undefined ? ordered.length : positionOf(ordered, page.before);
+  return ordered.slice(from, Math.min(to, from + page.limit)).flatMap(toLettaMessages);
+}
+
+function positionOf(messages: readonly ChatMessage[], id: string): number {
+  const position = messages.findIndex((message) => message.id === id);
+  if (position < 0) throw unknownCursor();
+  return position;
+}
+
+function unknownCursor(): HttpError {
+  return unprocessable("query: the cursor (after or before) names no message of this list: use the id of a message from an earlier page");
 }

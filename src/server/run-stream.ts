@@ -31,17 +31,15 @@ export function streamRun(services: Pick<Services, "store" | "environment" | "fe
   });
 }
 
-/** Every event of a run, gathered until its end. */
-export async function collectRun(
+/** Resolves when the run has ended. @throws what `signal` aborts with, when the client goes away */
+export async function waitForRun(
   services: Pick<Services, "store" | "environment" | "feeds">,
   project: string,
   runId: string,
   signal: AbortSignal,
-): Promise<RunEvent[]> {
-  const events: RunEvent[] = [];
-  for await (const batch of streamRun(services, { project, runId, after: 0, includePings: false }).follow(signal))
-    events.push(...(batch as readonly RunEvent[]));
-  return events;
+): Promise<void> {
+  for await (const _ of streamRun(services, { project, runId, after: 0, includePings: false }).follow(signal));
+  signal.throwIfAborted();
 }
 
 /** Whether a run still has events to show. */

@@ -1,8 +1,13 @@
 import type { Endpoint } from "../endpoint.ts";
 import type { Services } from "../services.ts";
 import { actorRoutes } from "./actors.ts";
+import { agentMemoryRoutes } from "./agent-memory.ts";
+import { agentMessageRoutes } from "./agent-messages.ts";
+import { agentToolRoutes } from "./agent-tools.ts";
+import { agentRoutes } from "./agents.ts";
 import { archiveRoutes } from "./archives.ts";
 import { blockRoutes } from "./blocks.ts";
+import { conversationRoutes } from "./conversations.ts";
 import { healthRoutes } from "./health.ts";
 import { lettaCodeRoutes } from "./letta-code.ts";
 import { messageRoutes } from "./messages.ts";
@@ -12,11 +17,17 @@ import { providerRoutes } from "./providers.ts";
 import { runRoutes } from "./runs.ts";
 import { stepRoutes } from "./steps.ts";
 import { tagRoutes } from "./tags.ts";
+import { toolRoutes } from "./tools.ts";
 
 /** Every endpoint of the API. Where two paths fit a request, the earlier one answers. */
 export function allEndpoints(services: Services): readonly Endpoint[] {
   return [
     ...healthRoutes(),
+    ...agentRoutes(services),
+    ...agentMemoryRoutes(services),
+    ...agentToolRoutes(services),
+    ...agentMessageRoutes(services),
+    ...conversationRoutes(services),
     ...blockRoutes(services),
     ...archiveRoutes(services),
     ...passageRoutes(services),
@@ -25,6 +36,7 @@ export function allEndpoints(services: Services): readonly Endpoint[] {
     ...stepRoutes(services),
     ...modelRoutes(services),
     ...providerRoutes(services),
+    ...toolRoutes(services),
     ...tagRoutes(services),
     ...lettaCodeRoutes(services),
     ...actorRoutes(services),

@@ -41,6 +41,5 @@ export function lettaCodeRoutes({ store }: Services): Endpoint[] {
     ),
     endpoint({ method: "get", path: "/v1/repositories", summary: "Lists repositories: none", tag }, async () => ({ repositories: [] })),
     endpoint({ method: "get", path: "/v1/mcp-servers", summary: "Lists MCP servers: none", tag }, async () => []),
-    endpoint({ method: "post", path: "/v1/conversations/search", summary: "Searches conversations: finds none", tag }, async () => []),
   ];
 }

@@ -3,10 +3,9 @@ import type { Tuple } from "../../base/tuple.ts";
 import { conversations } from "../../agents/conversation.ts";
 import { isActive, type RunRecord, runs, steps } from "../../agents/run.ts";
 import { scan } from "../../memory/scan.ts";
-import { transact } from "../../storage/transaction.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
-import { conflict, HttpError, notFound } from "../http-error.ts";
-import { listRange } from "../message-list.ts";
+import { conflict, HttpError } from "../http-error.ts";
+import { pageOfMessages } from "../message-list.ts";
 import { pageOf } from "../paging.ts";
 import { hasEvents, streamRun } from "../run-stream.ts";
 import { runMetricsView, runView, stepView, usageView } from "../run-view.ts";
@@ -30,14 +29,8 @@ const listQuery = pageQuery("run", { limit: 100, order: "desc" }).extend({
 });
 
 export function runRoutes(services: Services): Endpoint[] {
-  const { store, environment } = services;
+  const { store, conversations: service } = services;
   const tag = "runs";
-
-  async function runOf(project: string, id: string): Promise<RunRecord> {
-    const [run] = await runs.read(store, project, [id]);
-    if (run === undefined) throw notFound("run", id);
-    return run;
-  }
 
   async function list(project: string, query: z.output<typeof listQuery>): Promise<unknown[]> {
     const choice = await chooseIndex(project, query);
@@ -85,7 +78,7 @@ export function runRoutes(services: Services): Endpoint[] {
     ),
     endpoint(
       { method: "get", path: "/v1/runs/{run_id}", summary: "Reads a run", tag, params, response: runSchema },
-      async ({ params: { run_id }, project }) => runView(await runOf(project, run_id)),
+      async ({ params: { run_id }, project }) => runView(await service.run(project, run_id)),
     ),
     endpoint(
       {
@@ -97,14 +90,10 @@ export function runRoutes(services: Services): Endpoint[] {
         response: runSchema,
       },
       async ({ params: { run_id }, project }) => {
-        const deleted = await transact(store, environment, async (transaction) => {
-          const run = await runs.get(transaction, project, run_id);
-          if (run === undefined) throw notFound("run", run_id);
-          if (isActive(run)) throw conflict(`Cannot delete ${run_id}: it is in progress. Cancel it first`, { run_id });
-          runs.delete(transaction, project, run);
-          return run;
-        });
-        return runView(deleted);
+        const run = await service.run(project, run_id);
+        if (isActive(run)) throw conflict(`Cannot delete ${run_id}: it is in progress. Cancel it first`, { run_id });
+        await service.deleteRun(project, run_id);
+        return runView(run);
       },
     ),
     endpoint(
@@ -118,12 +107,8 @@ export function runRoutes(services: Services): Endpoint[] {
         response: messageListSchema,
       },
       async ({ params: { run_id }, query, project }) => {
-        const run = await runOf(project, run_id);
-        const range = { from: run.kelpie.firstMessage, to: run.kelpie.endMessage ?? Number.MAX_SAFE_INTEGER };
-        return await listRange(store, project, run.conversation_id ?? run.agent_id, range, {
-          ...pageOf(query),
-          reverse: query.order === "desc",
-        });
+        const run = await service.run(project, run_id);
+        return pageOfMessages(await service.runMessages(project, run), { ...pageOf(query), reverse: query.order === "desc" });
       },
     ),
     endpoint(
@@ -137,7 +122,7 @@ export function runRoutes(services: Services): Endpoint[] {
         response: z.array(stepSchema),
       },
       async ({ params: { run_id }, query, project }) => {
-        await runOf(project, run_id);
+        await service.run(project, run_id);
         return (await scan(pageOf(query), (page) => steps.page(store, project, "run", [run_id], page))).map(stepView);
       },
     ),
@@ -150,11 +135,11 @@ export function runRoutes(services: Services): Endpoint[] {
         params,
         response: usageStatisticsSchema,
       },
-      async ({ params: { run_id }, project }) => usageView((await runOf(project, run_id)).kelpie.usage),
+      async ({ params: { run_id }, project }) => usageView((await service.run(project, run_id)).kelpie.usage),
     ),
     endpoint(
       { method: "get", path: "/v1/runs/{run_id}/metrics", summary: "Reads how long a run took", tag, params, response: runMetricsSchema },
-      async ({ params: { run_id }, project }) => runMetricsView(await runOf(project, run_id)),
+      async ({ params: { run_id }, project }) => runMetricsView(await service.run(project, run_id)),
     ),
     // Spans go to OpenTelemetry where one is configured; none are kept here.
     endpoint(
@@ -168,7 +153,7 @@ export function runRoutes(services: Services): Endpoint[] {
         response: z.array(z.never()),
       },
       async ({ params: { run_id }, project }) => {
-        await runOf(project, run_id);
+        await service.run(project, run_id);
         return [];
       },
     ),
@@ -184,7 +169,7 @@ export function runRoutes(services: Services): Endpoint[] {
         streams: true,
       },
       async ({ params: { run_id }, body, project }) => {
-        const run = await runOf(project, run_id);
+        const run = await service.run(project, run_id);
         if (!isActive(run) && !(await hasEvents(services, project, run_id)))
           throw new HttpError(410, {
             detail: `The events of ${run_id} are no longer kept. Its messages are: GET /v1/runs/${run_id}/messages`,

@@ -1,10 +1,8 @@
 import { z } from "@hono/zod-openapi";
-import { runs, type StepRecord, steps } from "../../agents/run.ts";
+import { type StepRecord, steps } from "../../agents/run.ts";
 import { scan } from "../../memory/scan.ts";
-import { transact } from "../../storage/transaction.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
-import { notFound } from "../http-error.ts";
-import { listRange } from "../message-list.ts";
+import { pageOfMessages } from "../message-list.ts";
 import { pageOf } from "../paging.ts";
 import { stepMetricsView, stepView } from "../run-view.ts";
 import { idOf, millisecondsOf, optional, pageQuery, time } from "../schemas/common.ts";
@@ -30,14 +28,8 @@ const feedbackBody = z
   .object({ feedback: optional(z.enum(["positive", "negative"])), tags: optional(z.array(z.string())) })
   .openapi("ModifyFeedbackRequest");
 
-export function stepRoutes({ store, environment }: Services): Endpoint[] {
+export function stepRoutes({ store, conversations }: Services): Endpoint[] {
   const tag = "steps";
-
-  async function stepOf(project: string, id: string): Promise<StepRecord> {
-    const [step] = await steps.read(store, project, [id]);
-    if (step === undefined) throw notFound("step", id);
-    return step;
-  }
 
   return [
     endpoint(
@@ -56,7 +48,7 @@ export function stepRoutes({ store, environment }: Services): Endpoint[] {
     ),
     endpoint(
       { method: "get", path: "/v1/steps/{step_id}", summary: "Reads a step", tag, params, response: stepSchema },
-      async ({ params: { step_id }, project }) => stepView(await stepOf(project, step_id)),
+      async ({ params: { step_id }, project }) => stepView(await conversations.step(project, step_id)),
     ),
     endpoint(
       {
@@ -67,7 +59,7 @@ export function stepRoutes({ store, environment }: Services): Endpoint[] {
         params,
         response: stepMetricsSchema,
       },
-      async ({ params: { step_id }, project }) => stepMetricsView(await stepOf(project, step_id)),
+      async ({ params: { step_id }, project }) => stepMetricsView(await conversations.step(project, step_id)),
     ),
     // What went to the provider and came back is not kept.
     endpoint(
@@ -80,7 +72,7 @@ export function stepRoutes({ store, environment }: Services): Endpoint[] {
         response: z.null(),
       },
       async ({ params: { step_id }, project }) => {
-        await stepOf(project, step_id);
+        await conversations.step(project, step_id);
         return null;
       },
     ),
@@ -95,16 +87,8 @@ export function stepRoutes({ store, environment }: Services): Endpoint[] {
         response: messageListSchema,
       },
       async ({ params: { step_id }, query, project }) => {
-        const step = await stepOf(project, step_id);
-        const [run] = await runs.read(store, project, [step.run_id]);
-        if (run === undefined) return [];
-        return await listRange(
-          store,
-          project,
-          run.conversation_id ?? run.agent_id,
-          { from: step.firstMessage, to: step.endMessage },
-          { ...pageOf(query), reverse: query.order === "desc" },
-        );
+        const step = await conversations.step(project, step_id);
+        return pageOfMessages(await conversations.stepMessages(project, step), { ...pageOf(query), reverse: query.order === "desc" });
       },
     ),
     endpoint(
@@ -118,14 +102,8 @@ export function stepRoutes({ store, environment }: Services): Endpoint[] {
         response: stepSchema,
       },
       async ({ params: { step_id }, body, project }) => {
-        const changed = await transact(store, environment, async (transaction) => {
-          const step = await steps.get(transaction, project, step_id);
-          if (step === undefined) throw notFound("step", step_id);
-          const after: StepRecord = { ...step, feedback: body.feedback ?? null, tags: body.tags ?? step.tags };
-          steps.replace(transaction, project, step, after);
-          return after;
-        });
-        return stepView(changed);
+        const step = await conversations.step(project, step_id);
+        return stepView(await conversations.rateStep(project, step_id, body.feedback ?? null, body.tags ?? step.tags));
       },
     ),
   ];

@@ -1,0 +1,55 @@
+/** Runs a tool of an agent for a client, outside of any run. */
+import { callTool } from "../agents/call-tool.ts";
+import type { ConversationEnvironment } from "../agents/conversation-environment.ts";
+import type { Json } from "../base/json.ts";
+import { transact } from "../storage/transaction.ts";
+import type { ToolRecord } from "../tools/tool-record.ts";
+import type { StateTool, ToolResult } from "../tools/tool.ts";
+import { validateArguments } from "../tools/validate-arguments.ts";
+import type { Services } from "./services.ts";
+
+export interface ToolRun {
+  readonly project: string;
+  readonly agentId: string;
+  readonly record: ToolRecord;
+  readonly args: { readonly [name: string]: Json };
+}
+
+/** Letta's ToolExecutionResult. What goes wrong is a result too. */
+export async function runTool(services: Services, run: ToolRun, signal: AbortSignal): Promise<Record<string, unknown>> {
+  const result = await execute(services, run, signal);
+  return {
+    status: result.status,
+    func_return: result.text,
+    stdout: null,
+    stderr: null,
+    agent_state: null,
+    sandbox_config_fingerprint: null,
+  };
+}
+
+async function execute(services: Services, { project, agentId, record, args }: ToolRun, signal: AbortSignal): Promise<ToolResult> {
+  const tool = services.tools.resolve(record);
+  const conversation: ConversationEnvironment = { ...services, address: { project, agentId, conversationId: "default" } };
+  if (tool.effect === "state") return await executeInTransaction(conversation, tool, args);
+  const effectId = `effect-${services.environment.random.uuid()}`;
+  const call = { tool_call_id: effectId, name: record.name, arguments: JSON.stringify(args) };
+  const returned = await callTool(
+    conversation,
+    tool,
+    record.return_char_limit,
+    { call, effect: tool.effect, effectId, state: "started" },
+    signal,
+  );
+  return { status: returned.status, text: returned.tool_return };
+}
+
+async function executeInTransaction(
+  { store, environment, address }: ConversationEnvironment,
+  tool: StateTool,
+  args: ToolRun["args"],
+): Promise<ToolResult> {
+  const parsed = validateArguments(JSON.stringify(args), tool.parameters);
+  if (!parsed.ok) return { status: "error", text: parsed.error };
+  return await transact(store, environment, (transaction) => tool.execute(parsed.input, { ...address, transaction, store, environment }));
+}
