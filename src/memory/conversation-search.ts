@@ -75,8 +75,8 @@ export function forgetMessages(writer: RowWriter, project: string, agentId: stri
 export async function searchMessages(store: Store, project: string, agentId: string, search: MessageSearch): Promise<FoundMessage[]> {
   if (!Number.isInteger(search.limit) || search.limit < 1 || search.limit > pageLimitMax)
     throw new InvalidMemoryError("limit", `limit is 1 to ${pageLimitMax}, not ${search.limit}`);
-  const hasQuery = search.query !== undefined && search.query.trim() !== "";
-  const source = hasQuery ? ranked(store, project, agentId, search.query!, search) : newest(store, project, agentId, search);
+  const query = search.query?.trim() ?? "";
+  const source = query === "" ? newest(store, project, agentId, search) : ranked(store, project, agentId, query, search);
   const found: FoundMessage[] = [];
   for await (const message of source) {
     if (search.roles !== undefined && !search.roles.includes(message.role)) continue;

@@ -5,6 +5,9 @@
  *     written and deleted in the batch that changes the entity. A reader that finds a piece missing has read an
  *     entity that has changed since, and reads it again.
  *
+ * Not blobs: those are written in batches before the one with their pointer and stay for ever, while a tool that edits
+ * a block has only its own transaction, and a block is edited often.
+ *
  * Rows: those of `Collection`, and `(project, kind + ".text", id, revision, n)`.
  */
 import { decodeJson } from "../base/json.ts";

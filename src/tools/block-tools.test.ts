@@ -67,7 +67,7 @@ const edits: readonly (readonly [StateTool, string, ToolInput, string | RegExp])
   [memoryInsert, "a\nb", { label: "b", new_string: "x", insert_line: 3 }, /Invalid `insert_line` parameter: 3.*\[0, 2\]/],
   [memoryInsert, "a\nb", { label: "b", new_string: "x", insert_line: -2 }, /insert_line.*whole number/],
   [memoryInsert, "a", { label: "b", new_string: "1→ x" }, /new_string contains a line number prefix/],
-  [memoryInsert, "a", { label: "b", new_string: `${lineNumberWarning}` }, /new_string contains a line number warning/],
+  [memoryInsert, "a", { label: "b", new_string: lineNumberWarning }, /new_string contains a line number warning/],
   [memoryInsert, "a", { label: "none", new_string: "x" }, /Block field none does not exist \(available sections = b, other\)/],
   [memoryInsert, "a", { label: "b" }, /`new_string` is required/],
   [memoryReplace, "one two", { label: "b", old_string: "two", new_string: "2" }, "one 2"],

@@ -157,28 +157,18 @@ export async function updateTool(
   userId: string | null = null,
 ): Promise<ToolRecord> {
   const before = await getTool(transaction, project, id);
-  const changes: { [field: string]: unknown } = {};
-  for (const field of settableFields) {
-    const value = update[field];
-    if (value !== undefined && value !== null) changes[field] = value;
-  }
-  if (isBuiltIn(before) || before.source_type === inProcess) {
-    const fixed = (["source_code", "source_type", "json_schema", "args_json_schema", "description"] as const).find(
-      (field) => changes[field] !== undefined && !sameJson(changes[field], before[field]),
-    );
-    if (fixed !== undefined)
-      throw new InvalidToolError(`The ${fixed} of the built-in tool ${before.name} cannot change: create a tool with another name`);
-  } else if (changes["source_code"] !== undefined && changes["json_schema"] === undefined) {
-    const derived = deriveSchema(
-      String(changes["source_code"]),
-      String(changes["source_type"] ?? before.source_type ?? "python"),
-      undefined,
-    );
-    changes["json_schema"] = derived;
-    changes["description"] ??= derived["description"];
-  }
-  const merged = { ...before, ...changes, updated_at: now(environment), last_updated_by_id: userId ?? before.last_updated_by_id };
-  const tool = checkTool({ ...merged, name: nameOf(merged.json_schema) });
+  const set: Partial<ToolRecord> = Object.fromEntries(
+    settableFields.map((field) => [field, update[field]] as const).filter(([, value]) => value !== undefined && value !== null),
+  );
+  if (isBuiltIn(before) || before.source_type === inProcess) refuseNewCode(before, set);
+  const isNewSource = set.source_code !== undefined && set.source_code !== null && set.json_schema === undefined;
+  const merged = { ...before, ...(isNewSource ? fromSource(set.source_code, set.source_type ?? before.source_type) : {}), ...set };
+  const tool = checkTool({
+    ...merged,
+    name: nameOf(merged.json_schema),
+    updated_at: now(environment),
+    last_updated_by_id: userId ?? before.last_updated_by_id,
+  });
   await replaceTool(transaction, project, before, tool);
   return tool;
 }
@@ -330,6 +320,20 @@ const settableFields = [
   "metadata_",
 ] as const satisfies readonly (keyof ToolUpdate)[];
 
+/** @throws {InvalidToolError} The code of this tool is Kelpie's or the process's own, and would change. */
+function refuseNewCode(before: ToolRecord, set: Partial<ToolRecord>): void {
+  const fields = ["source_code", "source_type", "json_schema", "args_json_schema", "description"] as const;
+  const changed = fields.find((field) => set[field] !== undefined && !sameJson(set[field], before[field]));
+  if (changed !== undefined)
+    throw new InvalidToolError(`The ${changed} of the built-in tool ${before.name} cannot change: create a tool with another name`);
+}
+
+/** What new source code says about its tool. */
+function fromSource(source: string, type: string | null): Pick<ToolRecord, "json_schema" | "description"> {
+  const json_schema = deriveSchema(source, type ?? "python", undefined);
+  return { json_schema, description: typeof json_schema["description"] === "string" ? json_schema["description"] : null };
+}
+
 function deriveSchema(source: string, type: string, given: ToolRecord["json_schema"] | undefined): ToolRecord["json_schema"] {
   if (given !== undefined) return given;
   if (type !== "python")
@@ -348,7 +352,7 @@ function nameOf(schema: ToolRecord["json_schema"]): string {
   const { name } = schema;
   if (typeof name !== "string" || !namePattern.test(name))
     throw new InvalidToolError(
-      `A tool's name has 1 to 64 characters of a-z A-Z 0-9 _ -, not ${name === undefined ? "none: json_schema.name is missing" : quote(String(name))}`,
+      `A tool's name has 1 to 64 characters of a-z A-Z 0-9 _ -, not ${name === undefined ? "none: json_schema.name is missing" : quote(JSON.stringify(name))}`,
     );
   return name;
 }
