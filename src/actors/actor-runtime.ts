@@ -16,6 +16,7 @@ import {
   type ActorType,
   CancelledError,
   type InvokeOptions,
+  MailboxFullError,
   UnknownActorTypeError,
 } from "./actor.ts";
 import { actorName, describeActor, validateActorId, validateActorType, validateInvocationId } from "./actor-id.ts";
@@ -38,6 +39,8 @@ export class ActorRuntime implements Actors {
   readonly #types = new Map<string, ActorType>();
   readonly #activations = new Map<string, LiveActivation>();
   readonly #recency = new RecencyList<LiveActivation>();
+  /** Of the activations, those that are being evicted. */
+  readonly #leaving = new Set<LiveActivation>();
   #state: "new" | "started" | "stopping" = "new";
   #cancelSweep: Cancel | undefined;
   #stopped: Promise<void> | undefined;
@@ -105,9 +108,10 @@ export class ActorRuntime implements Actors {
       activation.deliver(envelope);
       this.#use(activation);
     } catch (error) {
+      if (error instanceof MailboxFullError) environment.probe("actors.mailboxFull");
       return Promise.reject(error as Error);
     }
-    envelope.limitTime(environment.clock, options.timeoutMilliseconds ?? timeoutMillisecondsDefault, () => describeActor(id));
+    envelope.limitTime(environment, options.timeoutMilliseconds ?? timeoutMillisecondsDefault, () => describeActor(id));
     if (options.signal !== undefined) envelope.follow(options.signal);
     return envelope.outcome;
   }
@@ -117,7 +121,7 @@ export class ActorRuntime implements Actors {
     const live = this.#activations.get(name);
     if (live !== undefined) return live;
     validateActorId(id);
-    if (this.#activations.size >= this.#services.limits.liveMax) this.#evictOne();
+    this.#makeRoom();
     const activation = this.#make({ project: id.project, type: id.type, key: id.key }, name, type);
     this.#scheduleSweep();
     return activation;
@@ -133,6 +137,7 @@ export class ActorRuntime implements Actors {
   #replace(ended: LiveActivation, type: ActorType): void {
     const { id, name } = ended;
     this.#recency.remove(ended);
+    this.#leaving.delete(ended);
     this.#activations.delete(name);
     const waiting = ended.takeWaiting();
     if (waiting.length === 0) return;
@@ -145,18 +150,20 @@ export class ActorRuntime implements Actors {
     for (const envelope of waiting) next.deliver(envelope);
   }
 
-  #evictOne(): void {
+  /** Makes room for one more, as far as idle ones are found among the least recently used. */
+  #makeRoom(): void {
     let candidate = this.#recency.oldest;
     for (let searched = 0; candidate !== undefined && searched < evictionSearchMax; searched++) {
+      if (this.#activations.size - this.#leaving.size < this.#services.limits.liveMax) return;
       const { newer } = candidate;
-      if (this.#evict(candidate)) return;
-      this.#use(candidate);
+      if (!this.#evict(candidate)) this.#use(candidate);
       candidate = newer;
     }
   }
 
   #evict(activation: LiveActivation): boolean {
     if (!activation.evict()) return false;
+    this.#leaving.add(activation);
     this.#recency.remove(activation);
     this.#services.environment.probe("actors.evicted");
     return true;

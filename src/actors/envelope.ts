@@ -1,4 +1,4 @@
-import type { Cancel, Clock } from "../environment/environment.ts";
+import type { Cancel, Environment } from "../environment/environment.ts";
 import { CancelledError, DeadlineExceededError, type Turn } from "./actor.ts";
 import type { Mailbox } from "./mailbox.ts";
 
@@ -60,9 +60,10 @@ export class Envelope {
   }
 
   /** From now on the outcome is there after `milliseconds` at the latest. `describe` names the actor for the error. */
-  limitTime(clock: Clock, milliseconds: number, describe: () => string): void {
+  limitTime(environment: Environment, milliseconds: number, describe: () => string): void {
     if (this.#settled) return;
-    this.#cancelDeadline = clock.schedule(milliseconds, () => {
+    this.#cancelDeadline = environment.clock.schedule(milliseconds, () => {
+      environment.probe(this.#started ? "actors.turnTooLate" : "actors.expired");
       const state = this.#started ? "its turn had started and may still take effect" : "its turn had not started";
       this.#giveUp(new DeadlineExceededError(`No reply of ${describe()} within ${milliseconds} ms: ${state}`, this.#started), true);
     });
