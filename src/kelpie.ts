@@ -17,6 +17,7 @@ import { createAgents } from "./agents/agents.ts";
 import type { Environment } from "./environment/environment.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
+import { postCallback } from "./agents/post-callback.ts";
 import { configuredProviders } from "./models/providers.ts";
 import { type App, createApp } from "./server/app.ts";
 import { defaultProject } from "./server/authentication.ts";
@@ -85,7 +86,8 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const actors = opened.use(new ActorRuntime({ store, environment, placement, limits: { ...defaultActorLimits, ...options.actorLimits } }));
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
-  const agents = createAgents({ store, environment, models, tools, actors });
+  const agents = createAgents({ store, environment, models, tools, actors, callback: postCallback });
+  opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);
   await actors.start();
 

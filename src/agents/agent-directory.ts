@@ -8,9 +8,10 @@ import { transact, type Transaction } from "../storage/transaction.ts";
 import { baseToolNames } from "../tools/base-tools.ts";
 import { findToolByName, getTool, type ToolRecord } from "../tools/tool-record.ts";
 import { defaultToolRules, parseToolRules, type ToolRule } from "../tools/tool-rules.ts";
-import { agentOf, agents, AgentNotFoundError, type AgentRecord, type AgentType } from "./agent.ts";
+import { activityKey, agentOf, agents, AgentNotFoundError, type AgentRecord, type AgentType } from "./agent.ts";
 import { agentName, defaultSystemPrompt } from "./agent-defaults.ts";
 import type { AgentEnvironment } from "./conversation-environment.ts";
+import { unindexAgent } from "./message-index.ts";
 import type { ConversationService } from "./conversation-service.ts";
 
 /** Blocks and tools that one agent may have. */
@@ -213,7 +214,8 @@ export class AgentDirectory {
       agents.delete(transaction, project, current);
       for (const blockId of current.block_ids) detachBlock(transaction, project, blockId, agent);
       for (const archiveId of current.archive_ids) unlinkArchive(transaction, project, archiveId, agent);
-      transaction.delete([project, "agent.activity", id]);
+      unindexAgent(transaction, project, id);
+      transaction.delete(activityKey(project, id));
     });
   }
 

@@ -5,19 +5,30 @@ import { conversationActorDefinition } from "./conversation-actor.ts";
 import type { AgentEnvironment } from "./conversation-environment.ts";
 import { ConversationService } from "./conversation-service.ts";
 import { RunFeeds } from "./run-events.ts";
+import { RunWork } from "./run-work.ts";
+
+/** How long a stop waits for the steps in progress. */
+const stopMillisecondsMax = 15_000;
 
 export interface Agents {
   readonly directory: AgentDirectory;
   readonly conversations: ConversationService;
   /** The live ends of the runs that this node works on. */
   readonly feeds: RunFeeds;
+  /** Lets every run finish its step, for at most about 15 s; what is left goes on at the next start. */
+  stop(): Promise<void>;
 }
 
 /** Registers the actors of agents with `actors`, so before that starts. */
-export function createAgents(layers: Omit<AgentEnvironment, "feeds"> & { readonly actors: Actors }): Agents {
+export function createAgents(layers: Omit<AgentEnvironment, "feeds" | "work"> & { readonly actors: Actors }): Agents {
   const { actors, ...rest } = layers;
-  const agentEnvironment: AgentEnvironment = { ...rest, feeds: new RunFeeds() };
+  const agentEnvironment: AgentEnvironment = { ...rest, feeds: new RunFeeds(), work: new RunWork() };
   actors.register(conversationActorDefinition(agentEnvironment));
   const conversations = new ConversationService(agentEnvironment, actors);
-  return { conversations, directory: new AgentDirectory(agentEnvironment, conversations), feeds: agentEnvironment.feeds };
+  return {
+    conversations,
+    directory: new AgentDirectory(agentEnvironment, conversations),
+    feeds: agentEnvironment.feeds,
+    stop: () => agentEnvironment.work.stop(layers.environment, stopMillisecondsMax),
+  };
 }

@@ -64,7 +64,7 @@ async function callStateTool(
 
 /** Makes a call that leaves Kelpie. Never throws: what goes wrong is a result that the model sees. */
 export async function callTool(
-  conversation: ConversationEnvironment,
+  conversation: Pick<ConversationEnvironment, "environment" | "address">,
   tool: OutsideTool,
   returnCharactersMax: number,
   state: CallState,

@@ -1,7 +1,7 @@
 /** A conversation as an actor: accepts requests one at a time, and has a driver work on the run in progress. */
 import type { Activation, Actor, ActorType, Reminder, Turn } from "../actors/actor.ts";
 import { agents, AgentNotFoundError, type AgentRecord } from "./agent.ts";
-import type { ChatBody, ToolReturn } from "./chat-message.ts";
+import type { ChatBody, ChatMessage, ToolReturn } from "./chat-message.ts";
 import { commitCompaction, type CompactionCut } from "./compaction.ts";
 import {
   type ActiveRun,
@@ -14,10 +14,12 @@ import {
 } from "./conversation.ts";
 import type { AgentEnvironment, ConversationEnvironment } from "./conversation-environment.ts";
 import type { CancelOutcome, InputMessage, SendOutcome, SendRequest } from "./conversations.ts";
+import { unindexMessages } from "./message-index.ts";
 import { messageDeletes, readMessages } from "./message-log.ts";
 import { planApprovedCall } from "./call-tool.ts";
 import { append, armReminder, endRun, EventLog, type NewMessage, readJournal, runReminder, startRun, stepIds } from "./run-journal.ts";
 import { noTokens, type RunRecord } from "./run.ts";
+import { handleCallback } from "./run-callback.ts";
 import { RunDriver } from "./run-driver.ts";
 import { compiledMetadata, compileSystem, readSetting, renderSystem } from "./step-plan.ts";
 
@@ -30,8 +32,8 @@ export type ConversationMessage =
   | { readonly kind: "append"; readonly address: ConversationAddress; readonly bodies: readonly ChatBody[] }
   | { readonly kind: "delete"; readonly address: ConversationAddress };
 
-/** Messages that one turn of a reset deletes. */
-const resetMessagesPerTurn = 500;
+/** Messages that one turn deletes, with their places in the index. */
+const deletedPerTurn = 100;
 
 export function conversationActorDefinition(agentEnvironment: AgentEnvironment): ActorType<ConversationMessage, unknown> {
   return { type: conversationActorType, create: (activation) => new ConversationActor(agentEnvironment, activation) };
@@ -75,10 +77,12 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
 
   /** The run's reminder is due: either the run is worked on here, or this activation has just taken it up. */
   async remind(reminder: Reminder, turn: Turn): Promise<void> {
-    if (reminder.name !== runReminder) return;
+    const context = await turn.state.get<ContextState>(stateKeys.context);
+    if (context === undefined) return;
+    const conversation = this.#conversation(context);
+    if (handleCallback(conversation, this.#activation, reminder, turn)) return;
     const state = await readJournal(turn);
-    if (state === undefined) return;
-    const conversation = this.#conversation(state.context);
+    if (state === undefined || reminder.name !== runReminder) return;
     if (this.#driver?.runId !== state.run.id) this.#drive(conversation, state.run.id, true);
     armReminder(conversation, turn);
   }
@@ -187,32 +191,50 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     return { ok: true, runId: pending.runId };
   }
 
-  /** Deletes every message but the system message. A run in progress is cancelled. */
-  async #reset(conversation: ConversationEnvironment, turn: Turn): Promise<null> {
+  /** Empties the context and deletes messages, the system message apart; a run in progress is cancelled. Answers how many it deleted. */
+  async #reset(conversation: ConversationEnvironment, turn: Turn): Promise<number> {
     await this.#cancel(conversation, null, turn);
     const agent = await this.#agent(conversation);
     const before = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
     const compiled = await compileSystem(conversation, turn, agent, before, {
       metadata: await compiledMetadata(conversation, agent, before),
     });
-    turn.state.set(stateKeys.context, { ...compiled, summary: null, tailFrom: compiled.next, runId: null, pending: null });
-    this.#activation.background(this.#deleteMessages(conversation, compiled.next, compiled.system));
-    return null;
+    turn.state.set(stateKeys.context, { ...compiled, summary: null, tailFrom: compiled.next, pending: null });
+    const messages = await this.#oldest(conversation, compiled);
+    await this.#deleteMessages(conversation, turn, messages, false);
+    return messages.length;
   }
 
-  async #deleteMessages(conversation: ConversationEnvironment, before: number, system: number | null): Promise<void> {
-    const { store, address } = conversation;
-    for (let from = 0; from < before;) {
-      const messages = await readMessages(store, address.project, this.#activation.id.key, {
-        from,
-        to: before,
-        limit: resetMessagesPerTurn,
-      });
-      if (messages.length === 0) return;
-      from = messages.at(-1)!.n + 1;
-      const deleted = messages.filter((message) => message.n !== system);
-      await this.#activation.turn(async (turn) => turn.write(...messageDeletes(address.project, this.#activation.id.key, deleted)));
-    }
+  /** Takes the conversation away, some messages at a time. Answers how many it deleted: 0 when nothing is left. */
+  async #delete(conversation: ConversationEnvironment, turn: Turn): Promise<number> {
+    await this.#cancel(conversation, null, turn);
+    const context = await turn.state.get<ContextState>(stateKeys.context);
+    if (context === undefined) return 0;
+    const messages = await this.#oldest(conversation, { ...context, system: null });
+    await this.#deleteMessages(conversation, turn, messages, messages.length === 0);
+    if (messages.length === 0) turn.state.delete(stateKeys.context);
+    return messages.length;
+  }
+
+  /** The oldest messages, the system message apart. */
+  async #oldest({ store, address }: ConversationEnvironment, context: ContextState): Promise<readonly ChatMessage[]> {
+    const messages = await readMessages(store, address.project, this.#activation.id.key, {
+      from: 0,
+      to: context.next,
+      limit: deletedPerTurn + 1,
+    });
+    return messages.filter((message) => message.n !== context.system).slice(0, deletedPerTurn);
+  }
+
+  async #deleteMessages(
+    { address }: ConversationEnvironment,
+    turn: Turn,
+    messages: readonly ChatMessage[],
+    isLast: boolean,
+  ): Promise<void> {
+    turn.write(...messageDeletes(address.project, this.#activation.id.key, messages));
+    for (const message of messages) if (message.otid !== undefined) turn.state.delete(stateKeys.otid(message.otid));
+    await unindexMessages(turn.shared, address, messages, { isLast });
   }
 
   async #recompile(conversation: ConversationEnvironment, dryRun: boolean, turn: Turn): Promise<string> {
@@ -245,31 +267,14 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     return null;
   }
 
-  /** Takes the conversation away; its messages go in turns of their own. Answers how many positions there are to delete. */
-  async #delete(conversation: ConversationEnvironment, turn: Turn): Promise<number> {
-    const context = await turn.state.get<ContextState>(stateKeys.context);
-    if (context === undefined) return 0;
-    if (context.runId !== null) await this.#cancel(conversation, null, turn);
-    const { store, address } = conversation;
-    const messages = await readMessages(store, address.project, this.#activation.id.key, {
-      from: 0,
-      to: context.next,
-      limit: resetMessagesPerTurn,
-    });
-    turn.write(...messageDeletes(address.project, this.#activation.id.key, messages));
-    for (const message of messages) if (message.otid !== undefined) turn.state.delete(stateKeys.otid(message.otid));
-    if (messages.length < resetMessagesPerTurn) turn.state.delete(stateKeys.context);
-    return messages.length;
-  }
-
   #drive(conversation: ConversationEnvironment, runId: string, isResumed: boolean): void {
     const driver = new RunDriver(conversation, this.#activation, runId, isResumed);
     this.#driver = driver;
-    this.#activation.background(
-      driver.work().finally(() => {
-        if (this.#driver === driver) this.#driver = undefined;
-      }),
-    );
+    const work = driver.work().finally(() => {
+      if (this.#driver === driver) this.#driver = undefined;
+    });
+    this.#agents.work.track(work);
+    this.#activation.background(work);
   }
 
   #conversation(context: ContextState): ConversationEnvironment {
@@ -339,6 +344,9 @@ function runRecord(conversation: ConversationEnvironment, id: string, request: S
     request_config: request.requestConfig,
     stop_reason: null,
     callback_url: request.callbackUrl,
+    callback_sent_at: null,
+    callback_status_code: null,
+    callback_error: null,
     ttft_ns: null,
     total_duration_ns: null,
     kelpie: { firstMessage, steps: 0, usage: noTokens, contextTokens: 0, toolsUsed: [] },

@@ -3,7 +3,9 @@ import type { Models } from "../models/model.ts";
 import type { Store } from "../storage/store.ts";
 import type { ToolRegistry } from "../tools/tool-registry.ts";
 import type { ConversationAddress } from "./conversation.ts";
+import type { Callback } from "./run-callback.ts";
 import type { RunFeeds } from "./run-events.ts";
+import type { RunWork } from "./run-work.ts";
 
 /** What agents need of the layers below. */
 export interface AgentEnvironment {
@@ -12,6 +14,8 @@ export interface AgentEnvironment {
   readonly models: Models;
   readonly tools: ToolRegistry;
   readonly feeds: RunFeeds;
+  readonly work: RunWork;
+  readonly callback: Callback;
 }
 
 /** The same for one conversation. */

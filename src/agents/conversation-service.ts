@@ -2,6 +2,7 @@
 import type { Actors, InvokeOptions } from "../actors/actor.ts";
 import { decodeJson } from "../base/json.ts";
 import { encodeTuple } from "../base/tuple.ts";
+import type { FoundMessage, MessageSearch } from "../memory/conversation-search.ts";
 import type { Page } from "../storage/collection.ts";
 import { transact } from "../storage/transaction.ts";
 import { agents, AgentNotFoundError, type CompactionSettings } from "./agent.ts";
@@ -20,6 +21,7 @@ import {
 import type { ConversationMessage } from "./conversation-actor.ts";
 import type { AgentEnvironment, ConversationEnvironment } from "./conversation-environment.ts";
 import type { CancelOutcome, CompactOutcome, SendOutcome, SendRequest } from "./conversations.ts";
+import { searchAgentMessages } from "./message-index.ts";
 import { findMessage, type MessagePage, pageMessages, readMessages } from "./message-log.ts";
 import { eventRows, followRun, type RunEvent } from "./run-events.ts";
 import { isActive, type RunRecord, runs, type StepRecord, steps } from "./run.ts";
@@ -177,7 +179,7 @@ export class ConversationService {
   }
 
   async reset(address: ConversationAddress): Promise<void> {
-    await this.#invoke(address, { kind: "reset", address });
+    while ((await this.#invoke<number>(address, { kind: "reset", address })) > 0);
   }
 
   /** The system message as it is now; stored unless `dryRun`. */
@@ -213,6 +215,11 @@ export class ConversationService {
       "conversation" in scope ? { conversation: conversationKey(scope.conversation) } : scope,
       page,
     );
+  }
+
+  /** Messages of an agent by their words, the best first; without a query the newest first. */
+  async search(project: string, agentId: string, search: MessageSearch): Promise<FoundMessage[]> {
+    return await searchAgentMessages(this.#agents, project, agentId, search);
   }
 
   /** @throws {NotFoundError} */

@@ -24,6 +24,7 @@ import {
   readJournal,
   type StepFacts,
 } from "./run-journal.ts";
+import { indexAgentMessages } from "./message-index.ts";
 import { RunEmitter } from "./run-emitter.ts";
 import { lastSeq, readEvents, type RunFeed, seqJumpAfterCrash } from "./run-events.ts";
 import type { RunError, StopReason } from "./run.ts";
@@ -89,7 +90,7 @@ export class RunDriver {
       environment.probe(this.#isResumed ? "agents.run.resumed" : "agents.run.started");
       if (state.progress.resumes >= resumesMax)
         await this.#end("error", internalError(`The run was interrupted ${resumesMax} times in one step and was given up`));
-      else while (!this.#signal.aborted && (await this.#next()));
+      else while (!this.#signal.aborted && !this.#conversation.work.isStopping && (await this.#next()));
     } catch (error) {
       if (error instanceof ActivationLostError || this.#signal.aborted) return;
       environment.log.write("error", "A run failed", { run: this.runId, error });
@@ -216,6 +217,9 @@ export class RunDriver {
 
   async #commitAnswer(setting: RunSetting, state: JournalState, answer: Answer, facts: StepFacts): Promise<boolean> {
     const plan = answer.calls.map((call) => planCall(this.#conversation, setting, state.progress.history, call));
+    // The search finds what is in the index; the index is brought up to date outside the turn.
+    if (answer.calls.some((call) => call.name === "conversation_search"))
+      await indexAgentMessages(this.#conversation, this.#conversation.address.project, this.#conversation.address.agentId);
     const pendingEvents = await this.#emitter!.take();
     const streamed = state.run.streamTokens;
     const committed = await this.#turn((turn) =>

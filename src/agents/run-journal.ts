@@ -40,6 +40,7 @@ import {
   type StopReason,
   type TokenCounts,
 } from "./run.ts";
+import { remindCallback } from "./run-callback.ts";
 import { eventRow, type RunEvent } from "./run-events.ts";
 import type { RunSetting } from "./step-plan.ts";
 import { stopAfterCalls, stopAfterText } from "./stop-rules.ts";
@@ -381,6 +382,7 @@ export async function endRun(
   turn.state.delete(stateKeys.run);
   turn.state.delete(stateKeys.progress);
   turn.remind(runReminder, undefined);
+  if (run.record.callback_url !== null) remindCallback(turn, run.id, now);
   const before = run.record;
   writeRows(journal, turn, (rows) =>
     runs.replace(rows, address.project, before, {

@@ -309,3 +309,54 @@ test("Deleting an agent leaves none of its rows", async () => {
   // The headers of the two actors stay: their epochs must never start again.
   assert.equal((await count()) - before, 2);
 });
+
+test("Messages are found by their words, also those of other conversations, until they are deleted", async () => {
+  await using kelpie = await openTestAgents(() => text("The capital is Oslo"));
+  const address = await kelpie.create();
+  await kelpie.run(address, "Tell me about Norway");
+  const conversation = await kelpie.agents.conversations.create(project, address.agentId);
+  const other = { ...address, conversationId: conversation.id };
+  await kelpie.run(other, "Tell me about fjords");
+  const find = async (query: string): Promise<string[]> =>
+    (await kelpie.agents.conversations.search(project, address.agentId, { query, limit: 10 })).map((found) => found.text);
+  assert.deepEqual(await find("norway"), ["Tell me about Norway"]);
+  assert.deepEqual(await find("fjords"), ["Tell me about fjords"]);
+  await kelpie.agents.conversations.reset(other);
+  assert.deepEqual(await find("fjords"), []);
+  assert.deepEqual(await find("norway"), ["Tell me about Norway"]);
+});
+
+test("A stop lets the step in progress finish, and begins no other", async () => {
+  const gate = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  await using kelpie = await openTestAgents(async function* () {
+    asked.resolve();
+    await gate.promise;
+    yield* calls({ name: "conversation_search", arguments: { query: "x" } });
+  });
+  const address = await kelpie.create();
+  const sent = await kelpie.agents.conversations.send(address, sendRequest([userMessage("Go")]));
+  assert.ok(sent.ok);
+  await asked.promise;
+  const stopped = kelpie.agents.stop();
+  gate.resolve();
+  await stopped;
+  const run = await kelpie.agents.conversations.run(project, sent.runId);
+  assert.equal(run.status, "running");
+  assert.equal(kelpie.requests.length, 1);
+  const messages = await kelpie.agents.conversations.runMessages(project, run);
+  assert.deepEqual(
+    messages.map((message) => message.body.role),
+    ["user", "assistant", "tool"],
+  );
+});
+
+test("The server that a request names is told that its run is over", async () => {
+  const told = Promise.withResolvers<unknown>();
+  await using kelpie = await openTestAgents(() => text("Hello"), {
+    callback: async (url, body) => (told.resolve({ url, status: (body as { status: string }).status }), 200),
+  });
+  const address = await kelpie.create();
+  await kelpie.run(address, "Hi", { callbackUrl: "http://127.0.0.1:9/done" });
+  assert.deepEqual(await told.promise, { url: "http://127.0.0.1:9/done", status: "completed" });
+});

@@ -49,6 +49,9 @@ export interface RunRecord {
   readonly request_config: RequestConfig;
   readonly stop_reason: StopReason | null;
   readonly callback_url: string | null;
+  readonly callback_sent_at: string | null;
+  readonly callback_status_code: number | null;
+  readonly callback_error: string | null;
   readonly ttft_ns: number | null;
   readonly total_duration_ns: number | null;
   readonly kelpie: {

@@ -20,6 +20,7 @@ import type { AgentCreate } from "./agent-directory.ts";
 import { type Agents, createAgents } from "./agents.ts";
 import type { ConversationAddress } from "./conversation.ts";
 import type { InputMessage, SendRequest } from "./conversations.ts";
+import type { Callback } from "./run-callback.ts";
 import type { RunEvent } from "./run-events.ts";
 
 export const project = "default";
@@ -40,7 +41,7 @@ export interface TestAgents extends AsyncDisposable {
 
 export async function openTestAgents(
   script: Script,
-  options: { readonly store?: Store; readonly tools?: readonly Tool[]; readonly contextWindow?: number } = {},
+  options: { readonly store?: Store; readonly tools?: readonly Tool[]; readonly contextWindow?: number; readonly callback?: Callback } = {},
 ): Promise<TestAgents> {
   const store = options.store ?? new MemoryStore();
   const environment = new RealEnvironment({ level: "error" });
@@ -52,7 +53,7 @@ export async function openTestAgents(
   const identity = { host: "test", pid: ++processes, started: String(processes) };
   const placement = new SingleNodePlacement(store, environment, { self: identity, isRunning: (other) => other.pid === identity.pid });
   const actors = new ActorRuntime({ store, environment, placement });
-  const agents = createAgents({ store, environment, models, tools, actors });
+  const agents = createAgents({ store, environment, models, tools, actors, callback: options.callback ?? (async () => 200) });
   await tools.seed(store, environment, project);
   await actors.start();
   return {

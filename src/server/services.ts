@@ -5,7 +5,7 @@ import type { Actors, ActorType } from "../actors/actor.ts";
 import type { ModelCatalogue } from "../models/model-catalogue.ts";
 
 /** Everything that the API is made of, put together by `kelpie.ts`. */
-export interface Services extends AgentEnvironment {
+export interface Services extends Omit<AgentEnvironment, "work" | "callback"> {
   readonly models: ModelCatalogue;
   readonly actors: Actors;
   /** Those that may be called over HTTP, by their `type`. */
