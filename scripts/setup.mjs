@@ -37,7 +37,7 @@ async function install(why) {
       "Install a newer one from https://nodejs.org and run the command again.",
     );
 
-  say(`Setting up, because ${why}: npm ci (once; about 250 MB in node_modules)`);
+  say(`Setting up, because ${why}: npm ci (once; about 300 MB in node_modules)`);
   const started = performance.now();
   const progress = setInterval(() => say(`still installing, ${seconds(started)} so far`), progressMilliseconds);
   const { code, output, error } = await run("npm", ["ci"]);
@@ -52,7 +52,7 @@ async function install(why) {
         `npm ci could not reach the package registry (exit code ${code})`,
         "Check the network, and the proxy and registry that `npm config list` shows; then run the command again.",
       );
-    if (/ENOSPC/.test(output)) fail("npm ci found the disk full", "Make about 300 MB free and run the command again.");
+    if (/ENOSPC/.test(output)) fail("npm ci found the disk full", "Make 500 MB free and run the command again.");
     if (/EACCES|EPERM/.test(output))
       fail("npm ci may not write here", `Make ${root} writable for you, and the npm cache (npm config get cache).`);
     fail(`npm ci ended with exit code ${code}`, "Its messages are above.");
