@@ -78,7 +78,7 @@ export function anthropicBody(request: ModelRequest, model: { readonly name: str
     ...(request.tools.length > 0 ? anthropicTools(request) : {}),
     ...(thinking.thinking !== undefined ? { thinking: thinking.thinking } : {}),
     ...(Object.keys(outputConfig).length > 0 ? { output_config: outputConfig } : {}),
-    // Rejected beside thinking, and by the newest models altogether.
+    // Rejected beside thinking, and by the newest models altogether; this API's scale ends at 1.
     ...(settings.temperature !== undefined && thinking.thinking === undefined && !isNewest
       ? { temperature: Math.min(settings.temperature, 1) }
       : {}),

@@ -236,9 +236,20 @@ for (const [text, tools, name, input] of lookups) {
 }
 
 const reports: readonly (readonly [name: string, input: WireObject, content: string, expected: RegExp])[] = [
-  ["archival_memory_search", { query: "tea" }, "1. Tea is green", /^I searched my archive for "tea" and found:\n1\. Tea is green$/],
+  [
+    "archival_memory_search",
+    { query: "tea" },
+    JSON.stringify({ message: "Showing 2 results:", results: [{ id: "passage-1", content: "Tea is green" }, { content: "Tea\nis hot" }] }),
+    /^I searched my archive for "tea" and found:\n- Tea is green\n- Tea is hot$/,
+  ],
+  ["archival_memory_search", { query: "tea" }, "Tea is green", /found:\n- Tea is green$/],
   ["archival_memory_search", { query: "tea" }, "[]", /^I found nothing for "tea" in my archive\.$/],
-  ["conversation_search", { query: "tea" }, "No results found.", /^I found nothing for "tea" in our conversation\.$/],
+  [
+    "conversation_search",
+    { query: "tea" },
+    '{"message":"No results found.","results":[]}',
+    /^I found nothing for "tea" in our conversation\.$/,
+  ],
   ["archival_memory_insert", { content: "Tea is green" }, "ok", /^It is in my archive now: Tea is green$/],
   ["roll_dice", { sides: 6 }, '{"status":"OK","message":"4","time":"now"}', /^The tool roll_dice answered: 4$/],
   ["roll_dice", { sides: 6 }, "", /has run and answered nothing/],

@@ -15,6 +15,7 @@ export interface DemoAnswer {
 
 const countMax = 1_000;
 const callsMax = 8;
+const resultsMax = 20;
 const quotedCharactersMax = 2_000;
 
 const abilities = `I can:
@@ -207,11 +208,19 @@ function report(result: Result): string {
   if (name === "archival_memory_search" || name === "conversation_search") {
     const where = name === "archival_memory_search" ? "my archive" : "our conversation";
     const query = asText(input["query"]) ?? "";
-    return text === "" || /^\[\s*\]$|no results|^none$|^\(\[\], 0\)$/i.test(text)
-      ? `I found nothing for "${query}" in ${where}.`
-      : `I searched ${where} for "${query}" and found:\n${text}`;
+    const found = foundTexts(result.text);
+    if (found.length === 0) return `I found nothing for "${query}" in ${where}.`;
+    return `I searched ${where} for "${query}" and found:\n${found.map((one) => `- ${shorten(oneLine(one), 500)}`).join("\n")}`;
   }
   return text === "" ? `The tool ${name} has run and answered nothing.` : `The tool ${name} answered: ${text}`;
+}
+
+/** The tools for searching answer `{"results": [{"content": …}]}`; another tool of that name may answer anything. */
+function foundTexts(text: string): readonly string[] {
+  const parsed = parseJson(text);
+  const list = Array.isArray(parsed) ? parsed : asObject(parsed)?.["results"];
+  if (!Array.isArray(list)) return text.trim() === "" ? [] : [shorten(text, quotedCharactersMax)];
+  return list.slice(0, resultsMax).map((entry) => asText(asObject(entry)?.["content"]) ?? JSON.stringify(entry));
 }
 
 /** Without the reminders that clients put beside it; legacy agents package it as JSON. */

@@ -75,6 +75,7 @@ export type ModelEvent =
 /** `toolCalls` also where the provider says `stop` after tool calls. */
 export type EndReason = "stop" | "toolCalls" | "length" | "refusal" | "contentFilter";
 
+/** As the provider counted; all 0 where it does not tell. */
 export interface Usage {
   readonly inputTokens: number;
   readonly outputTokens: number;

@@ -99,7 +99,7 @@ for (const [protocol, steps] of [
         assert.equal(whole.events.at(-1)?.type, "end");
         assert.equal(summary.end?.reason, summary.calls.length > 0 ? "toolCalls" : "stop");
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 
