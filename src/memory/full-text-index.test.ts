@@ -75,7 +75,7 @@ for (const [why, texts, query, best] of [
   ["more of the query's words", ["red apple", "red car", "green apple pie"], "red apple", "d0"],
   ["the rarer word", ["common common rare", "common common x", "common y", "common z"], "rare common", "d0"],
   ["the word more often", ["cat dog bird", "cat cat bird"], "cat", "d1"],
-  ["the word in a shorter text", ["cat and many other animals of the farm and the forest", "cat naps"], "cat", "d1"],
+  ["the word in a shorter text", ["cat naps", "cat and many other animals of the farm and the forest"], "cat", "d0"],
   ["being newer, all else equal", ["same text", "same text"], "text", "d1"],
 ] as const)
   test(`What ranks first has ${why}`, async () => {
@@ -104,6 +104,14 @@ test("Of a word in very many documents the newest are found, and a rare word sti
   assert.equal(found[0]!.id, "d3");
   assert.equal(found.length, postingsPerTermMax + 1);
   assert.equal(found[1]!.id, `d${postingsPerTermMax + 499}`);
+});
+
+test("A word in more documents than are read counts as common, not as in just those that were read", async () => {
+  const many = Array.from({ length: 3_000 }, (_, at) => ({ id: `d${at}`, time: at, text: at < 900 ? "middling x y" : "common x y" }));
+  many[899] = { id: "middling", time: 899, text: "middling x y" };
+  many[2_999] = { id: "common", time: 2_999, text: "common common common" };
+  const found = await rankDocuments(await indexed(...many), root, "common middling");
+  assert.equal(found[0]!.id, "middling");
 });
 
 test("A document has at most the terms that its caller allows, and is removed with them", async () => {

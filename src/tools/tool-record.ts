@@ -89,6 +89,7 @@ export interface FoundTool {
 export const inProcess = "kelpie";
 export const returnCharactersDefault = 50_000;
 export const returnCharactersMax = 1_000_000;
+const sourceTypes: readonly string[] = ["python", "typescript", "json"];
 const toolTermsMax = 500;
 const namePattern = /^[a-zA-Z0-9_-]{1,64}$/;
 
@@ -161,6 +162,7 @@ export async function updateTool(
     settableFields.map((field) => [field, update[field]] as const).filter(([, value]) => value !== undefined && value !== null),
   );
   if (isBuiltIn(before) || before.source_type === inProcess) refuseNewCode(before, set);
+  else checkSourceType(set.source_type);
   const isNewSource = set.source_code !== undefined && set.source_code !== null && set.json_schema === undefined;
   const merged = { ...before, ...(isNewSource ? fromSource(set.source_code, set.source_type ?? before.source_type) : {}), ...set };
   const tool = checkTool({
@@ -279,6 +281,7 @@ export function isBuiltIn(tool: Pick<ToolRecord, "tool_type">): boolean {
 /** A tool that is not stored yet. @throws {InvalidToolError} */
 export function newTool(environment: Environment, create: ToolCreate, userId: string | null = null): ToolRecord {
   const source_type = create.source_type ?? "python";
+  checkSourceType(source_type);
   const json_schema = deriveSchema(create.source_code ?? "", source_type, create.json_schema ?? undefined);
   const time = now(environment);
   return checkTool({
@@ -355,6 +358,12 @@ function nameOf(schema: ToolRecord["json_schema"]): string {
       `A tool's name has 1 to 64 characters of a-z A-Z 0-9 _ -, not ${name === undefined ? "none: json_schema.name is missing" : quote(JSON.stringify(name))}`,
     );
   return name;
+}
+
+/** @throws {InvalidToolError} Also for `inProcess`: only the process itself can say that a tool is its own. */
+function checkSourceType(type: string | null | undefined): void {
+  if (type !== undefined && type !== null && !sourceTypes.includes(type))
+    throw new InvalidToolError(`source_type is one of ${sourceTypes.join(", ")}, not ${quote(type)}`);
 }
 
 function checkTool(tool: ToolRecord): ToolRecord {

@@ -173,6 +173,7 @@ test("A Python tool has its name, description and schema from its source", async
 for (const [what, tool, expected] of [
   ["no source", {}, /no function at its top level/],
   ["TypeScript without a schema", { source_code: "x", source_type: "typescript" }, /needs a json_schema/],
+  ["a source type that is none", { ...schema("a"), source_type: "kelpie" }, /source_type is one of python, typescript, json, not "kelpie"/],
   ["a schema without a name", { source_code: "x", json_schema: {} }, /json_schema.name is missing/],
   ["a name with a space", { source_code: "x", json_schema: { name: "a b" } }, /1 to 64 characters/],
   [

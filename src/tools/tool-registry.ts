@@ -81,7 +81,6 @@ export class ToolRegistry {
 
   #entryOf(record: ToolRecord): Entry | undefined {
     const entry = this.#entries.get(record.name);
-    if (entry === undefined || entry.type !== record.tool_type) return undefined;
     return isBuiltIn(record) || record.source_type === inProcess ? entry : undefined;
   }
 }
@@ -91,7 +90,7 @@ async function seedOne(transaction: Transaction, environment: Environment, proje
   const existing = await findToolByName(transaction, project, tool.name);
   const id = baseToolId(project, tool.name);
   if (existing === undefined) {
-    const record = newTool(environment, { json_schema: schemaOf(tool), source_type: inProcess });
+    const record = newTool(environment, { json_schema: schemaOf(tool), source_type: "json" });
     await insertTool(transaction, project, {
       ...record,
       id,
