@@ -317,6 +317,22 @@ test("A closed SQLite store refuses to read and to commit", async () => {
   await assert.rejects(store.commit(batchOf("a", "1")), isClosed);
 });
 
+test("A SQLite store that is closed twice at once, with a lock in its way, writes what waits and takes no more", async () => {
+  const path = newPath();
+  const store = await SqliteStore.open(path);
+  const other = new DatabaseSync(path);
+  other.exec("BEGIN IMMEDIATE; UPDATE counter SET version = version");
+  const outcome = store.commit(batchOf("a", "1"));
+  const ends = Promise.all([store[Symbol.asyncDispose](), store[Symbol.asyncDispose]()]);
+  await assert.rejects(store.commit(batchOf("b", "1")), StoreUnavailableError);
+  other.exec("COMMIT");
+  other.close();
+  await ends;
+  assert.equal((await outcome).ok, true);
+  await using again = await SqliteStore.open(path);
+  assert.deepEqual([await textAt(again, "a"), await textAt(again, "b")], ["1", undefined]);
+});
+
 test("A process killed 10 times while it commits loses no acknowledged batch and tears none", async () => {
   const report = await runCrashTest({ kills: 10, seed: 7 });
   assert.deepEqual(

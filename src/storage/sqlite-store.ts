@@ -69,6 +69,8 @@ export class SqliteStore implements Store {
   #groupIsScheduled = false;
   /** When the store began to wait for another process's lock. */
   #lockedSince: number | undefined;
+  #isClosed = false;
+  /** Why the store works no more (Q4). */
   #refusal: string | undefined;
   #watching = 0;
   #poll: NodeJS.Timeout | undefined;
@@ -99,6 +101,7 @@ export class SqliteStore implements Store {
 
   async commit(batch: Batch): Promise<CommitOutcome> {
     const bytes = validateBatch(batch, this.limits);
+    this.#refuseIfClosed();
     this.#refuseIfUnusable();
     if (this.#waiting.length >= waitingBatchesMax || this.#waitingBytes + bytes > waitingBytesMax)
       throw new StoreUnavailableError(`${this.#waiting.length} batches wait for the disk of ${this.#path}: try again later`);
@@ -120,12 +123,12 @@ export class SqliteStore implements Store {
 
   /** Writes what still waits, brings the log into the file, and closes it. What comes later is refused. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#database.isOpen) return;
+    this.#isClosed = true;
     while (this.#waiting.length > 0) {
       this.#commitGroup();
       if (this.#waiting.length > 0) await pause(5);
     }
-    this.#refusal ??= `The store ${this.#path} is closed`;
+    if (!this.#database.isOpen) return;
     clearInterval(this.#poll);
     try {
       this.#database.exec("PRAGMA wal_checkpoint(PASSIVE)");
@@ -136,6 +139,7 @@ export class SqliteStore implements Store {
   }
 
   #readSnapshot(queries: readonly Query[]): readonly Answer[] {
+    this.#refuseIfClosed();
     this.#refuseIfUnusable();
     try {
       // One statement is one snapshot already.
@@ -200,7 +204,7 @@ export class SqliteStore implements Store {
       if (sqliteErrorKind(error) === "busy" && now - this.#lockedSince < this.#lockMillisecondsMax) {
         this.#groupIsScheduled = true;
         // Not a timer that lets the process end: somebody waits for these commits.
-        setTimeout(() => this.#commitGroup(), 1);
+        setTimeout(() => this.#commitGroup(), pauseFor(now - this.#lockedSince));
         return false;
       }
       this.#lockedSince = undefined;
@@ -295,6 +299,10 @@ export class SqliteStore implements Store {
     );
   }
 
+  #refuseIfClosed(): void {
+    if (this.#isClosed) throw new StoreUnavailableError(`The store ${this.#path} is closed`);
+  }
+
   #refuseIfUnusable(): void {
     if (this.#refusal !== undefined) throw new StoreUnavailableError(this.#refusal);
   }
@@ -355,8 +363,13 @@ async function retryWhileLocked<T>(path: string, millisecondsMax: number, work: 
       if (performance.now() - since >= millisecondsMax)
         throw new StoreUnavailableError(lockedMessage(path, millisecondsMax), { cause: error });
     }
-    await pause(1);
+    await pause(pauseFor(performance.now() - since));
   }
+}
+
+/** How long to leave a lock alone after `waited`: short at first, as most are held for a millisecond. */
+function pauseFor(waited: number): number {
+  return Math.min(Math.max(waited / 4, 1), 20);
 }
 
 function lockedMessage(path: string, milliseconds: number): string {
