@@ -1,0 +1,258 @@
+/**
+ * A real server, killed again and again while clients use it: `npm run test:crash -- --kills 300`.
+ *
+ * Everything that varies comes from the seed but the machine's own timing; the checks hold for every timing.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { KeyedRandom, type RandomStream } from "../../simulation/random.ts";
+import { type ApiMessage, check, type FinalState } from "./checker.ts";
+import { doTask, type Note } from "./client.ts";
+import { plans } from "./task.ts";
+import { type OutsideMoment, World } from "./world.ts";
+
+const { values } = parseArgs({
+  options: {
+    kills: { type: "string", default: "300" },
+    seed: { type: "string", default: "1" },
+    clients: { type: "string", default: "20" },
+    agents: { type: "string", default: "50" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+
+if (values.help) {
+  process.stdout.write(
+    "npm run test:crash -- [--kills 300] [--seed 1] [--clients 20] [--agents 50] [--json]\n\nKills a real server with SIGKILL at seeded moments while clients talk to agents, and checks that nothing\nacknowledged is lost and nothing happens twice. Exit code 1 if a check fails.\n",
+  );
+  process.exit(0);
+}
+
+const [killsWanted, clientsWanted, agentsWanted] = [values.kills, values.clients, values.agents].map(Number) as [number, number, number];
+const random = new KeyedRandom(Number(values.seed));
+
+/** Inside the server it kills itself; outside, whoever stands there pulls the plug. */
+const insideMoments = [
+  "before-commit",
+  "after-commit",
+  "before-tool",
+  "after-tool",
+  "at agents.run.started",
+  "at agents.run.resumed",
+  "at agents.step",
+  "at agents.send.attached",
+  "at actors.claimed",
+  "at actors.reminderDelivered",
+];
+const outsideMoments: readonly OutsideMoment[] = ["model-request", "model-stream", "tool-arrived", "tool-counted", "tool-replied"];
+const moments = [...insideMoments, ...outsideMoments, "while-starting", "any-time"];
+
+const folder = mkdtempSync(join(tmpdir(), "kelpie-crash-"));
+const port = await freePort();
+const url = `http://127.0.0.1:${port}`;
+await using world = await World.start();
+const killed = new Map<string, number>();
+let child: ChildProcess | undefined;
+
+const startedAt = performance.now();
+try {
+  await start(null);
+  const agentIds = await createAgents(agentsWanted);
+  const notes: Note[] = [];
+  const done = new AbortController();
+  const clients = Array.from({ length: clientsWanted }, (_, index) => client(index, agentIds, notes, done.signal));
+  await killAgainAndAgain(random.stream("kills"));
+  done.abort();
+  await Promise.all(clients);
+  await settle();
+  const states = new Map(await Promise.all(agentIds.map(async (id) => [id, await finalState(id)] as const)));
+  report(notes, check(notes, states, world.effects));
+} finally {
+  child?.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function client(index: number, agentIds: readonly string[], notes: Note[], signal: AbortSignal): Promise<void> {
+  const stream = random.stream(`client ${index}`);
+  for (let number = 0; !signal.aborted; number++) {
+    const note: Note = {
+      task: { id: `${index}-${number}`, plan: pick(plans, stream) },
+      agentId: pick(agentIds, stream),
+      otid: `otid-${values.seed}-${index}-${number}`,
+      mode: stream.fraction() < 0.7 ? "stream" : "json",
+      runId: undefined,
+      accepted: false,
+      finished: false,
+      seqs: [],
+      texts: new Map(),
+      problem: undefined,
+    };
+    notes.push(note);
+    // The last task of a client is brought to its end too, so it outlives the kills.
+    await doTask(url, note, new AbortController().signal);
+  }
+}
+
+async function killAgainAndAgain(stream: RandomStream): Promise<void> {
+  // The first start above had no kill; each round begins with a new one.
+  await kill(child!);
+  for (let round = 0; round < killsWanted; round++) {
+    const moment = moments[round % moments.length]!;
+    const count = 1 + Math.floor(stream.fraction() * 20);
+    await killOnce(moment, count, stream);
+    if (process.stderr.isTTY) process.stderr.write(`\r${round + 1} of ${killsWanted} kills`);
+  }
+  if (process.stderr.isTTY) process.stderr.write("\n");
+  await start(null);
+}
+
+async function killOnce(moment: string, count: number, stream: RandomStream): Promise<void> {
+  const isInside = insideMoments.includes(moment);
+  const gone = Promise.withResolvers<void>();
+  const started = start(isInside ? { moment, count } : null);
+  const process_ = child!;
+  process_.once("exit", () => gone.resolve());
+  let passed = 0;
+  world.watch((at) => {
+    if (at === moment && ++passed === Math.ceil(count / 2)) process_.kill("SIGKILL");
+  });
+  if (moment === "while-starting") await sleep(stream.fraction() * 500);
+  else await Promise.race([started, gone.promise]);
+  const isReady = process_.exitCode === null && process_.signalCode === null;
+  if (moment === "while-starting") process_.kill("SIGKILL");
+  else if (moment === "any-time") await Promise.race([sleep(stream.fraction() * 600), gone.promise]);
+  // A moment that does not come by itself in time is replaced by now.
+  else if (isReady) await Promise.race([sleep(1_500), gone.promise]);
+  const byItself = process_.exitCode !== null || process_.signalCode !== null;
+  const name = byItself || moment === "any-time" || moment === "while-starting" ? moment : "any-time";
+  await kill(process_);
+  world.watch(() => undefined);
+  killed.set(name, (killed.get(name) ?? 0) + 1);
+  started.catch(() => undefined);
+}
+
+async function start(killAt: { readonly moment: string; readonly count: number } | null): Promise<void> {
+  const settings = { folder, port, modelUrl: world.modelUrl, toolUrl: world.toolUrl, kill: killAt };
+  const next = spawn(process.execPath, [join(import.meta.dirname, "server.ts")], {
+    env: {
+      PATH: process.env["PATH"] ?? "",
+      HOME: folder,
+      CRASH_SETTINGS: JSON.stringify(settings),
+      NODE_COMPILE_CACHE: join(folder, "cache"),
+    },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  child = next;
+  await new Promise<void>((resolve, reject) => {
+    next.stdout.once("data", () => resolve());
+    next.once("exit", (code, signal) =>
+      signal === "SIGKILL" ? resolve() : reject(new Error(`The server ended by itself with code ${code}`)),
+    );
+  });
+}
+
+async function kill(target: ChildProcess): Promise<void> {
+  if (target.exitCode !== null || target.signalCode !== null) return;
+  await new Promise<void>((resolve) => {
+    target.once("exit", () => resolve());
+    target.kill("SIGKILL");
+  });
+}
+
+async function createAgents(count: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let index = 0; index < count; index++) {
+    const body = {
+      name: `agent ${index}`,
+      model: "openai/scripted",
+      memory_blocks: [{ label: "facts", value: "Facts:" }],
+      tools: ["count_once", "count_idempotent", "count_read"],
+    };
+    const agent = (await call("POST", "/v1/agents/", body)) as { readonly id: string };
+    ids.push(agent.id);
+  }
+  return ids;
+}
+
+/** Waits until no run is in progress. */
+async function settle(): Promise<void> {
+  for (let attempt = 0; attempt < 600; attempt++) {
+    const active = (await call("GET", "/v1/runs/?active=true&limit=10")) as readonly unknown[];
+    if (active.length === 0) return;
+    await sleep(100);
+  }
+  throw new Error("Runs are still in progress a minute after the last kill");
+}
+
+async function finalState(agentId: string): Promise<FinalState> {
+  const messages: ApiMessage[] = [];
+  for (;;) {
+    const last = messages.at(-1)?.id;
+    const page = (await call(
+      "GET",
+      `/v1/agents/${agentId}/messages?order=asc&limit=100${last === undefined ? "" : `&after=${last}`}`,
+    )) as readonly ApiMessage[];
+    if (page.length === 0) break;
+    messages.push(...page);
+  }
+  const block = (await call("GET", `/v1/agents/${agentId}/core-memory/blocks/facts`)) as { readonly value: string };
+  return { messages, facts: block.value };
+}
+
+async function call(method: string, path: string, body?: unknown): Promise<unknown> {
+  const response = await fetch(url + path, {
+    method,
+    headers: { "content-type": "application/json" },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${await response.text()}`);
+  return await response.json();
+}
+
+function report(notes: readonly Note[], verdict: ReturnType<typeof check>): void {
+  const problems = [...verdict.lost, ...verdict.duplicated, ...verdict.repeated, ...verdict.wrong];
+  const result = {
+    seed: Number(values.seed),
+    kills: [...killed.values()].reduce((sum, count) => sum + count, 0),
+    killsByMoment: Object.fromEntries(killed),
+    tasks: notes.length,
+    acknowledged: notes.filter((note) => note.accepted).length,
+    finished: notes.filter((note) => note.finished).length,
+    lost: verdict.lost.length,
+    duplicated: verdict.duplicated.length,
+    effects: world.effects.size,
+    effectsRepeated: verdict.repeated.length,
+    effectsUnknown: verdict.unknown,
+    wrongHistories: verdict.wrong.length,
+    seconds: Math.round((performance.now() - startedAt) / 1_000),
+  };
+  if (values.json) process.stdout.write(`${JSON.stringify({ ...result, problems })}\n`);
+  else {
+    for (const [name, count] of killed) process.stdout.write(`  ${String(count).padStart(4)} kills ${name}\n`);
+    process.stdout.write(
+      `kills ${result.kills}, acknowledged ${result.acknowledged} of ${result.tasks} tasks, finished ${result.finished}, lost ${result.lost}, duplicated steps ${result.duplicated}, ` +
+        `effects ${result.effects}, repeated without being declared repeatable ${result.effectsRepeated}, reported unknown ${result.effectsUnknown}, ` +
+        `histories not allowed ${result.wrongHistories} (seed ${values.seed}, ${result.seconds} s)\n`,
+    );
+    for (const problem of problems.slice(0, 20)) process.stdout.write(`  ${problem}\n`);
+  }
+  process.exitCode = problems.length === 0 ? 0 : 1;
+}
+
+function pick<T>(from: readonly T[], stream: RandomStream): T {
+  return from[Math.floor(stream.fraction() * from.length)]!;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port: free } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return free;
+}

@@ -1,0 +1,112 @@
+/** What is outside the server and outlives it: the model, and a server for tools that counts calls by their effect. */
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type Script, ScriptedProvider, type ScriptedRequest } from "../../src/models/testing/scripted-provider.ts";
+import { answerText, parseTask, stepsOf } from "./task.ts";
+
+/** A place outside the server at which it can be killed. */
+export type OutsideMoment = "model-request" | "model-stream" | "tool-arrived" | "tool-counted" | "tool-replied";
+
+export interface Effect {
+  /** `task/part`, as the model wrote it. */
+  readonly task: string;
+  readonly tool: string;
+  calls: number;
+  /** Whether an answer was sent at least once; it may have been lost on the way. */
+  replied: boolean;
+}
+
+export class World implements AsyncDisposable {
+  readonly effects: Map<string, Effect> = new Map();
+  readonly #provider: ScriptedProvider;
+  readonly #tools: Server;
+  #at: (moment: OutsideMoment) => void = () => undefined;
+
+  private constructor(provider: ScriptedProvider, tools: Server) {
+    this.#provider = provider;
+    this.#tools = tools;
+  }
+
+  static async start(): Promise<World> {
+    let world: World | undefined;
+    const script: Script = (request) => world!.#answer(request);
+    const provider = await ScriptedProvider.start(script);
+    const tools = createServer((request, response) => {
+      let body = "";
+      request.setEncoding("utf8").on("data", (part: string) => (body += part));
+      request.on("end", () => {
+        world!.#at("tool-arrived");
+        const { tool, task } = JSON.parse(body) as { tool: string; task: string };
+        world!.#count(String(request.headers["idempotency-key"]), tool, task);
+        world!.#at("tool-counted");
+        // A moment in which the call is done and its answer is not there yet.
+        setTimeout(() => {
+          response.end(`counted ${task}`);
+          world!.#effect(String(request.headers["idempotency-key"])).replied = true;
+          world!.#at("tool-replied");
+        }, 3);
+      });
+    });
+    await new Promise<void>((resolve) => tools.listen(0, "127.0.0.1", resolve));
+    world = new World(provider, tools);
+    return world;
+  }
+
+  get modelUrl(): string {
+    return `${this.#provider.url}/v1`;
+  }
+
+  get toolUrl(): string {
+    return `http://127.0.0.1:${(this.#tools.address() as AddressInfo).port}/`;
+  }
+
+  /** Calls `listener` at each of its moments. */
+  watch(listener: (moment: OutsideMoment) => void): void {
+    this.#at = listener;
+  }
+
+  #answer(request: ScriptedRequest): ReturnType<Script> {
+    if (request.api === "other")
+      return {
+        steps: [JSON.stringify({ object: "list", data: [{ id: "scripted", object: "model" }] })],
+        headers: { "content-type": "application/json" },
+      };
+    this.#at("model-request");
+    const messages = request.body["messages"] as readonly { readonly role: string; readonly content: unknown }[];
+    const from = messages.findLastIndex((message) => message.role === "user");
+    const task = parseTask(textOf(messages[from]?.content));
+    if (task === undefined) return { text: "I only know tasks." };
+    const step = messages.slice(from).filter((message) => message.role === "assistant").length;
+    const calls = stepsOf(task)[step];
+    setTimeout(() => this.#at("model-stream"), 15);
+    if (calls === undefined) return { text: answerText(task), charactersPerEvent: 6, delayMilliseconds: 1 };
+    return {
+      text: `Step ${step} of ${task.id}.`,
+      toolCalls: calls.map((call) => ({ ...call })),
+      charactersPerEvent: 6,
+      delayMilliseconds: 1,
+    };
+  }
+
+  #count(effectId: string, tool: string, task: string): void {
+    const known = this.effects.get(effectId);
+    if (known === undefined) this.effects.set(effectId, { tool, task, calls: 1, replied: false });
+    else known.calls++;
+  }
+
+  #effect(effectId: string): Effect {
+    return this.effects.get(effectId)!;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#tools.closeAllConnections();
+    this.#tools.close();
+    await this.#provider[Symbol.asyncDispose]();
+  }
+}
+
+function textOf(content: unknown): string {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) return "";
+  return content.map((part: { readonly text?: string }) => part.text ?? "").join("");
+}
