@@ -5,8 +5,9 @@
  * is under `(project, "recall", agentId, "text")`.
  */
 import { decodeJson } from "../base/json.ts";
-import { decodeTuple, encodeTuple, tupleRange, type Tuple } from "../base/tuple.ts";
+import { decodeTuple, encodeTuple, tupleRange, type Tuple, type TupleElement } from "../base/tuple.ts";
 import type { Store } from "../storage/store.ts";
+import { compactId, expandId } from "./compact-id.ts";
 import { addDocument, rankDocuments, removeDocument } from "./full-text-index.ts";
 import { InvalidMemoryError, pageLimitMax, scanRowsMax } from "./memory.ts";
 import type { RowWriter } from "./row-writer.ts";
@@ -68,7 +69,7 @@ export function unindexMessage(writer: RowWriter, project: string, agentId: stri
 
 /** Takes all messages of an agent out. */
 export function forgetMessages(writer: RowWriter, project: string, agentId: string): void {
-  writer.deleteAll([project, "recall", agentId]);
+  writer.deleteAll(recallRoot(project, agentId));
 }
 
 /** Messages that match, the best first; without a query the newest first. Looks at no more than `scanRowsMax` rows. */
@@ -103,15 +104,15 @@ async function* ranked(store: Store, project: string, agentId: string, query: st
 }
 
 async function* newest(store: Store, project: string, agentId: string, search: MessageSearch): AsyncGenerator<FoundMessage> {
-  const prefix: Tuple = [project, "recall", agentId, "message"];
+  const prefix: Tuple = [...recallRoot(project, agentId), "message"];
   let { begin, end } = tupleRange(prefix);
   if (search.from !== undefined) begin = encodeTuple([...prefix, search.from]);
   if (search.to !== undefined) end = encodeTuple([...prefix, search.to + 1]);
   for (let looked = 0; looked < scanRowsMax; looked += rowsPerRead) {
     const [entries] = await store.read([{ begin, end, limit: rowsPerRead, reverse: true }]);
     for (const entry of entries!) {
-      const [time, messageId] = decodeTuple(entry.key).slice(-2) as [number, string];
-      yield { ...decodeJson<RecallRow>(entry.value), messageId, time, score: 0 };
+      const [time, id] = decodeTuple(entry.key).slice(-2) as [number, TupleElement];
+      yield { ...decodeJson<RecallRow>(entry.value), messageId: expandId(id), time, score: 0 };
     }
     if (entries!.length < rowsPerRead) return;
     end = entries!.at(-1)!.key;
@@ -119,11 +120,15 @@ async function* newest(store: Store, project: string, agentId: string, search: M
 }
 
 function messageKey(project: string, agentId: string, message: Pick<SearchableMessage, "messageId" | "time">): Tuple {
-  return [project, "recall", agentId, "message", message.time, message.messageId];
+  return [...recallRoot(project, agentId), "message", message.time, compactId(message.messageId)];
 }
 
 function textRoot(project: string, agentId: string): Tuple {
-  return [project, "recall", agentId, "text"];
+  return [...recallRoot(project, agentId), "text"];
+}
+
+function recallRoot(project: string, agentId: string): Tuple {
+  return [project, "recall", compactId(agentId)];
 }
 
 function document(message: SearchableMessage): { readonly id: string; readonly time: number; readonly text: string } {

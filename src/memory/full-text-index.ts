@@ -6,15 +6,16 @@
  *     Of a term with more postings it sees the newest ones in the range of time asked for.
  * F3. A document is searchable by its first `termsMax` distinct terms; the caller names how many.
  *
- * Rows under the index's root: `(...root, "term", term, time, id)` holds `[occurrences, length]`, and the counters
+ * Rows under the index's root: `(...root, "t", term, time, id)` holds `[occurrences, length]`, and the counters
  * `(...root, "documents")` and `(...root, "length")` hold the number of documents and of their terms.
  *
  * A search by meaning will stand beside this as a `VectorIndex` with the same shape: documents in, ranked ids out.
  * There is none yet, so everything that searches says "full text".
  */
 import { decodeJson } from "../base/json.ts";
-import { decodeTuple, encodeTuple, tupleRange, type Tuple } from "../base/tuple.ts";
+import { decodeTuple, encodeTuple, tupleRange, type Tuple, type TupleElement } from "../base/tuple.ts";
 import type { Query, Store } from "../storage/store.ts";
+import { compactId, expandId } from "./compact-id.ts";
 import { readCounter } from "../storage/counter.ts";
 import type { RowWriter } from "./row-writer.ts";
 
@@ -28,6 +29,8 @@ const unspaced =
   "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Thai}\\p{Script=Lao}\\p{Script=Khmer}\\p{Script=Myanmar}";
 const wordPattern = new RegExp(`[${unspaced}]\\p{M}*|(?:(?![${unspaced}])[\\p{L}\\p{N}\\p{M}])+`, "gu");
 
+/** Short, as it is in a row for every word. */
+const termPart = "t";
 /** BM25's usual constants: how fast repeats stop counting, and how much a long document loses. */
 const saturation = 1.2;
 const lengthPenalty = 0.75;
@@ -48,14 +51,14 @@ export interface RankedDocument {
 /** Adds a document that is not in the index; it stays there until `removeDocument` with the same text and limit. */
 export function addDocument(writer: RowWriter, root: Tuple, document: IndexedDocument, termsMax: number): void {
   const { terms, length } = countTerms(document.text, termsMax);
-  for (const [term, occurrences] of terms) writer.set([...root, "term", term, document.time, document.id], [occurrences, length]);
+  for (const [term, occurrences] of terms) writer.set(postingKey(root, term, document), [occurrences, length]);
   writer.add([...root, "documents"], 1);
   writer.add([...root, "length"], length);
 }
 
 export function removeDocument(writer: RowWriter, root: Tuple, document: IndexedDocument, termsMax: number): void {
   const { terms, length } = countTerms(document.text, termsMax);
-  for (const term of terms.keys()) writer.delete([...root, "term", term, document.time, document.id]);
+  for (const term of terms.keys()) writer.delete(postingKey(root, term, document));
   writer.add([...root, "documents"], -1);
   writer.add([...root, "length"], -length);
 }
@@ -80,7 +83,7 @@ export async function rankDocuments(
   const terms = [...countTerms(query, queryTermsMax).terms.keys()];
   if (terms.length === 0) return [];
   const counters: Query[] = [{ key: encodeTuple([...root, "documents"]) }, { key: encodeTuple([...root, "length"]) }];
-  const answers = await store.read([...counters, ...terms.map((term) => postingsQuery([...root, "term", term], range))]);
+  const answers = await store.read([...counters, ...terms.map((term) => postingsQuery([...root, termPart, term], range))]);
   const documents = Math.max(1, Number(readCounter(answers[0]![0]?.value)));
   const averageLength = Math.max(1, Number(readCounter(answers[1]![0]?.value)) / documents);
   const ranked = new Map<string, RankedDocument>();
@@ -89,7 +92,8 @@ export async function rankDocuments(
     const frequency = postings.length < postingsPerTermMax ? postings.length : Math.max(postings.length, documents / 2);
     const rarity = Math.log(1 + Math.max(0, documents - frequency + 0.5) / (frequency + 0.5));
     for (const entry of postings) {
-      const [time, id] = decodeTuple(entry.key).slice(-2) as [number, string];
+      const [time, compact] = decodeTuple(entry.key).slice(-2) as [number, TupleElement];
+      const id = expandId(compact);
       const [occurrences, length] = decodeJson<[number, number]>(entry.value);
       const norm = saturation * (1 - lengthPenalty + (lengthPenalty * length) / averageLength);
       const score = (rarity * occurrences * (saturation + 1)) / (occurrences + norm);
@@ -126,6 +130,10 @@ export function* tokenize(text: string): Generator<string> {
   for (const [word] of folded.matchAll(wordPattern)) {
     yield word.length <= termLengthMax ? word : word.slice(0, termLengthMax).toWellFormed();
   }
+}
+
+function postingKey(root: Tuple, term: string, document: IndexedDocument): Tuple {
+  return [...root, termPart, term, document.time, compactId(document.id)];
 }
 
 function postingsQuery(prefix: Tuple, range: { readonly from?: number | undefined; readonly to?: number | undefined }): Query {

@@ -5,6 +5,7 @@ import type { Environment } from "../environment/environment.ts";
 import type { Page } from "../storage/collection.ts";
 import type { Store } from "../storage/store.ts";
 import type { Transaction } from "../storage/transaction.ts";
+import { compactId } from "./compact-id.ts";
 import { addDocument, countTerms, rankDocuments, removeDocument } from "./full-text-index.ts";
 import { parseTime } from "./local-time.ts";
 import {
@@ -172,7 +173,7 @@ export async function searchPassages(store: Store, project: string, archiveId: s
 
 /** Everything that is indexed of an archive is under this prefix. */
 export function archiveTextRoot(project: string, archiveId: string): Tuple {
-  return [project, "archive.text", archiveId];
+  return [project, "archive.text", compactId(archiveId)];
 }
 
 async function newestPassages(store: Store, project: string, archiveId: string, search: PassageSearch): Promise<FoundPassage[]> {
