@@ -1,6 +1,6 @@
 /** Runs a tool of an agent for a client, outside of any run. */
 import { callTool } from "../agents/call-tool.ts";
-import type { ConversationEnvironment } from "../agents/conversation-environment.ts";
+import type { ConversationAddress } from "../agents/conversation.ts";
 import type { Json } from "../base/json.ts";
 import { transact } from "../storage/transaction.ts";
 import type { ToolRecord } from "../tools/tool-record.ts";
@@ -30,12 +30,12 @@ export async function runTool(services: Services, run: ToolRun, signal: AbortSig
 
 async function execute(services: Services, { project, agentId, record, args }: ToolRun, signal: AbortSignal): Promise<ToolResult> {
   const tool = services.tools.resolve(record);
-  const conversation: ConversationEnvironment = { ...services, address: { project, agentId, conversationId: "default" } };
-  if (tool.effect === "state") return await executeInTransaction(conversation, tool, args);
+  const address: ConversationAddress = { project, agentId, conversationId: "default" };
+  if (tool.effect === "state") return await executeInTransaction(services, address, tool, args);
   const effectId = `effect-${services.environment.random.uuid()}`;
   const call = { tool_call_id: effectId, name: record.name, arguments: JSON.stringify(args) };
   const returned = await callTool(
-    conversation,
+    { environment: services.environment, address },
     tool,
     record.return_char_limit,
     { call, effect: tool.effect, effectId, state: "started" },
@@ -45,7 +45,8 @@ async function execute(services: Services, { project, agentId, record, args }: T
 }
 
 async function executeInTransaction(
-  { store, environment, address }: ConversationEnvironment,
+  { store, environment }: Services,
+  address: ConversationAddress,
   tool: StateTool,
   args: ToolRun["args"],
 ): Promise<ToolResult> {

@@ -16,7 +16,10 @@ const toolParams = z.object({ agent_id: idOf("agent"), tool_id: idOf("tool") });
 const nameParams = z.object({ agent_id: idOf("agent"), tool_name: z.string() });
 
 const runBody = z.object({ args: optional(jsonObject) }).openapi("ToolExecuteRequest");
-const approvalBody = z.object({ requires_approval: z.boolean() }).openapi("ModifyApprovalRequest");
+/** SDK 1.12.1 sends the field under the second name. */
+const approvalBody = z
+  .object({ requires_approval: optional(z.boolean()), body_requires_approval: optional(z.boolean()) })
+  .openapi("ModifyApprovalRequest");
 const approvalQuery = z.object({ requires_approval: z.boolean().optional().openapi({ deprecated: true }) });
 const agentOrNull = z.union([agentSchema, z.null()]);
 
@@ -82,7 +85,7 @@ export function agentToolRoutes(services: Services): Endpoint[] {
         response: agentOrNull,
       },
       async ({ params: { agent_id, tool_name }, query, body, project, isLegacyClient }) => {
-        const required = body?.requires_approval ?? query.requires_approval;
+        const required = body?.requires_approval ?? body?.body_requires_approval ?? query.requires_approval;
         if (required === undefined) throw unprocessable("body.requires_approval: required, expected boolean");
         return await answer(project, await agents.setApproval(project, agent_id, tool_name, required), isLegacyClient);
       },

@@ -3,7 +3,7 @@ import { agents } from "../../agents/agent.ts";
 import { type ChatMessage, toLettaMessages } from "../../agents/chat-message.ts";
 import { conversations } from "../../agents/conversation.ts";
 import { findMessage } from "../../agents/message-log.ts";
-import { type FoundMessage, searchMessages } from "../../memory/conversation-search.ts";
+import type { FoundMessage } from "../../memory/conversation-search.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound, unprocessable } from "../http-error.ts";
 import { listMessages } from "../message-list.ts";
@@ -42,7 +42,7 @@ const searchLimitDefault = 50;
 /** A search without an agent looks into this many agents' messages. */
 const agentsSearchedMax = 200;
 
-export function messageRoutes({ store }: Services): Endpoint[] {
+export function messageRoutes({ store, conversations: service }: Services): Endpoint[] {
   const tag = "messages";
 
   async function agentIdsToSearch(project: string, agentId: string | undefined, conversationId: string | undefined): Promise<string[]> {
@@ -98,7 +98,7 @@ export function messageRoutes({ store }: Services): Endpoint[] {
           to: body.end_date == null ? undefined : millisecondsOf(body.end_date),
           conversationId: body.conversation_id ?? undefined,
         };
-        const found = (await Promise.all(agentIds.map((agentId) => searchMessages(store, project, agentId, search)))).flat();
+        const found = (await Promise.all(agentIds.map((agentId) => service.search(project, agentId, search)))).flat();
         const best = found.sort(byScoreThenTime).slice(0, limit);
         const messages = await Promise.all(best.map(({ messageId }) => findMessage(store, project, messageId)));
         return messages.flatMap((each) => (each === undefined ? [] : toSearchResults(each.message)));

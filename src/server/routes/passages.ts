@@ -1,6 +1,5 @@
 import { z } from "@hono/zod-openapi";
-import { agents } from "../../agents/agent.ts";
-import { readArchives } from "../../memory/archive.ts";
+import { listArchives, readArchives } from "../../memory/archive.ts";
 import { searchPassages } from "../../memory/passage.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound, unprocessable } from "../http-error.ts";
@@ -23,40 +22,50 @@ const searchBody = z
 
 const limitDefault = 50;
 
-export function passageRoutes({ store }: Services): Endpoint[] {
+/** A search that names neither an archive nor an agent looks into this many archives. */
+const archivesSearchedMax = 200;
+
+export function passageRoutes({ store, agents }: Services): Endpoint[] {
+  async function archivesToSearch(project: string, body: z.output<typeof searchBody>): Promise<readonly string[]> {
+    if (body.archive_id != null) {
+      const [archive] = await readArchives(store, project, [body.archive_id]);
+      if (archive === undefined) throw notFound("archive", body.archive_id);
+      return [archive.id];
+    }
+    if (body.agent_id != null) return (await agents.get(project, body.agent_id)).archive_ids;
+    const all = await listArchives(store, project, {}, { limit: archivesSearchedMax + 1 });
+    if (all.length > archivesSearchedMax)
+      throw unprocessable(`body.archive_id: required, as there are more than ${archivesSearchedMax} archives`);
+    return all.map((archive) => archive.id);
+  }
+
   return [
     endpoint(
       {
         method: "post",
         path: "/v1/passages/search",
-        summary: "Searches the passages of an archive or of an agent",
+        summary: "Searches the passages of an archive, of an agent, or of all archives",
         tag: "passages",
         body: searchBody,
         response: passageSearchSchema,
       },
       async ({ body, project }) => {
-        const archiveId = body.archive_id ?? (await archiveOfAgent(project, body.agent_id ?? undefined));
-        if (archiveId === undefined) return [];
-        const [archive] = await readArchives(store, project, [archiveId]);
-        if (archive === undefined) throw notFound("archive", archiveId);
-        const found = await searchPassages(store, project, archiveId, {
+        const limit = body.limit ?? limitDefault;
+        const search = {
           query: body.query ?? undefined,
           tags: body.tags ?? undefined,
           tag_match_mode: body.tag_match_mode ?? undefined,
-          limit: body.limit ?? limitDefault,
+          limit,
           from: body.start_date == null ? undefined : millisecondsOf(body.start_date),
           to: body.end_date == null ? undefined : millisecondsOf(body.end_date),
-        });
-        return found.map(({ passage, score }) => ({ passage, score, metadata: {} }));
+        };
+        const archiveIds = await archivesToSearch(project, body);
+        const found = (await Promise.all(archiveIds.map((id) => searchPassages(store, project, id, search)))).flat();
+        return found
+          .sort((left, right) => right.score - left.score)
+          .slice(0, limit)
+          .map(({ passage, score }) => ({ passage, score, metadata: {} }));
       },
     ),
   ];
-
-  async function archiveOfAgent(project: string, agentId: string | undefined): Promise<string | undefined> {
-    if (agentId === undefined)
-      throw unprocessable("body.archive_id: required, expected the archive or, in agent_id, the agent whose passages to search");
-    const [agent] = await agents.read(store, project, [agentId]);
-    if (agent === undefined) throw notFound("agent", agentId);
-    return agent.archive_ids[0];
-  }
 }

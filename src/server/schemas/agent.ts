@@ -31,7 +31,6 @@ export const toolRuleTypes = [
 
 const secretSchema = z
   .object({
-    id: z.string(),
     agent_id: idOf("agent"),
     key: z.string(),
     value: z.string(),
