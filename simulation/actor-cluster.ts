@@ -137,6 +137,7 @@ export class ActorCluster {
       ...defaultActorLimits,
       idleMilliseconds: world.swarm.idleMilliseconds,
       liveMax: world.swarm.liveMax,
+      cachedRows: world.swarm.cachedRows,
       mailboxMessages: world.mutant?.isMailboxUnbounded === true ? 1_000_000 : world.swarm.mailboxMax,
     };
     const { wrapType, runtimesPerProcess = 1 } = world.mutant ?? {};

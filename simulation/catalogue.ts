@@ -4,10 +4,12 @@ import type { Workload } from "./run.ts";
 import { bank } from "./workloads/bank.ts";
 import { handover, logs } from "./workloads/logs.ts";
 import { reminders } from "./workloads/reminders.ts";
+import { rows } from "./workloads/rows.ts";
+import { steps } from "./workloads/steps.ts";
 import { transactions } from "./workloads/transactions.ts";
 import type { Mutant } from "./world.ts";
 
-export const workloads: readonly Workload[] = [logs, handover, bank, reminders, transactions];
+export const workloads: readonly Workload[] = [logs, handover, rows, steps, bank, reminders, transactions];
 
 export const mutants: readonly Mutant[] = planted;
 

@@ -29,6 +29,8 @@ export interface SwarmOptions {
   readonly idleMilliseconds: number;
   readonly liveMax: number;
   readonly mailboxMax: number;
+  /** Rows that an activation remembers. */
+  readonly cachedRows: number;
   /** How long a client waits for one try. */
   readonly patienceMilliseconds: number;
   /** When faults stop: from then on everything has to end. */
@@ -74,6 +76,7 @@ export function drawSwarm(random: KeyedRandom): SwarmOptions {
     // Several round trips at least: a client that never waits for one is never answered.
     patienceMilliseconds: Math.max(stream.pick([200, 2_000, 20_000]), 20 * storeLatencyMilliseconds.highest),
     faultsUntil: 20_000,
+    cachedRows: stream.pick([1, 4, 1_000]),
   };
 }
 
