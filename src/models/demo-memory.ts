@@ -120,7 +120,11 @@ export function planEdit(
     { name: "core_memory_append", input: { label, content: line } },
     { name: "memory", input: { command: "insert", path, insert_line: -1, insert_text: line } },
   ];
-  const rethink: PlannedCall[] = [{ name: "memory_rethink", input: { label, new_memory: value === "" ? line : `${value}\n${line}` } }];
+  const whole = value === "" ? line : `${value}\n${line}`;
+  const rethink: PlannedCall[] = [
+    { name: "memory_rethink", input: { label, new_memory: whole } },
+    { name: "rethink_memory", input: { target_block_label: label, new_memory: whole } },
+  ];
   const plans =
     replaced !== undefined && replaced === old
       ? [...replace, ...insert, ...rethink]

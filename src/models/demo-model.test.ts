@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { renderSystemPrompt, type RenderedBlock } from "../memory/render-memory.ts";
+import { baseTools } from "../tools/base-tools.ts";
+import { validateArguments } from "../tools/validate-arguments.ts";
 import { readBlocks } from "./demo-memory.ts";
 import { DemoModel } from "./demo-model.ts";
 import { type AssistantPart, ModelError, type ModelMessage, type ModelRequest, type ToolDefinition } from "./model.ts";
@@ -28,6 +30,7 @@ const toolFields: { readonly [name: string]: readonly string[] } = {
   memory_insert: ["label", "new_string", "insert_line"],
   memory_replace: ["label", "old_string", "new_string"],
   memory_rethink: ["label", "new_memory"],
+  rethink_memory: ["new_memory", "target_block_label"],
   core_memory_append: ["label", "content"],
   core_memory_replace: ["label", "old_content", "new_content"],
   memory: ["command"],
@@ -107,6 +110,7 @@ const edits: readonly (readonly [tools: readonly string[], value: string, name: 
     "memory_replace",
     { label: "human", old_string: "Likes tea", new_string: "Likes tea\nThe user's name is Ada" },
   ],
+  [["rethink_memory"], "", "rethink_memory", { target_block_label: "human", new_memory: "The user's name is Ada" }],
   [["memory_rethink"], "Likes tea", "memory_rethink", { label: "human", new_memory: "Likes tea\nThe user's name is Ada" }],
 ];
 for (const [tools, value, name, input] of edits) {
@@ -121,6 +125,19 @@ for (const [tools, value, name, input] of edits) {
         [[name, input]],
       );
       assert.deepEqual([text, reason], ["", "toolCalls"]);
+    }
+  });
+}
+
+const askings = ["Remember that my name is Ada", "Search for tea", "Archive: tea is green", "Hello"];
+for (const { tool: kelpieTool } of baseTools.filter((base) => !base.isMissing)) {
+  test(`What it gives to Kelpie's own ${kelpieTool.name} is valid for its schema`, async () => {
+    for (const text of askings) {
+      const { calls } = await ask([system([block("human", "Likes tea")]), user(text)], [kelpieTool]);
+      for (const call of calls) {
+        assert.equal(call.name, kelpieTool.name);
+        assert.deepEqual(validateArguments(JSON.stringify(call.input), kelpieTool.parameters), { ok: true, input: call.input });
+      }
     }
   });
 }

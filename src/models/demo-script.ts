@@ -201,7 +201,8 @@ function report(result: Result): string {
   const text = shorten(result.text.trim(), quotedCharactersMax);
   if (result.isError) return `That did not work: the tool ${name} says: ${text}`;
   if (isMemoryEdit(name)) {
-    const block = asText(input["label"]) ?? asText(input["path"])?.replace("/memories/", "") ?? "human";
+    const block =
+      asText(input["label"]) ?? asText(input["target_block_label"]) ?? asText(input["path"])?.replace("/memories/", "") ?? "human";
     return `I will remember that: it is now in my core memory, in the block ${block}.`;
   }
   if (name === "archival_memory_insert") return `It is in my archive now: ${shorten(asText(input["content"]) ?? "", 200)}`;

@@ -96,6 +96,12 @@ test("A JSON answer to a request for a stream is whole, whatever its content typ
   }
 });
 
+test("White space before the answer, sent to keep the connection alive, is nothing", async () => {
+  const body = JSON.stringify({ choices: [{ index: 0, message: { content: "Hi" }, finish_reason: "stop" }] });
+  await using parts = await bench(() => ({ steps: ["\n", " \n", ` ${body}`] }));
+  assert.equal(summarize((await collect(parts.model, userRequest("Hi"))).events).text, "Hi");
+});
+
 test("After the finish, a provider that stays silent is not waited for long", async () => {
   await using parts = await bench(() => ({ steps: [...good.slice(0, -2), silence] }));
   const events: ModelEvent[] = [];
@@ -269,6 +275,12 @@ test("A Retry-After that is too long is not waited for, and told", async () => {
   assertModelError(error, "rateLimit", /answered 429/);
   assert.equal(error.retryAfterMilliseconds, 3_600_000);
   assert.equal(parts.provider.count, 1);
+});
+
+test("A Retry-After of more than a minute is too long also where the time for attempts would allow it", async () => {
+  await using parts = await bench(() => failure(503, {}, { "retry-after": "61" }));
+  assertModelError((await collect(parts.model, userRequest("Hi"))).error, "providerDown", /503/);
+  assert.deepEqual(parts.environment.sleeps, []);
 });
 
 test("Attempts end when their time is over", async () => {

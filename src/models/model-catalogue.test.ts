@@ -300,6 +300,14 @@ for (const [alias, handle, effort] of aliases) {
   });
 }
 
+test("A name that is there word for word goes before one that is only like it", async () => {
+  const { catalogue } = bench(
+    { VLLM_API_BASE: "http://127.0.0.1:1" },
+    { fetch: async () => Response.json({ data: [{ id: "claude-opus" }, { id: "opus" }] }) },
+  );
+  assert.equal((await catalogue.describe("opus")).handle, "vllm/opus");
+});
+
 test("The configured default goes first, and letta/auto is that", async () => {
   const { catalogue } = bench(
     { VLLM_API_BASE: "http://127.0.0.1:1" },
