@@ -11,7 +11,8 @@ import { type ChatMessage, type LettaMessage, toLettaMessages } from "./chat-mes
 import { contextWindow, estimateTokens } from "./context-window.ts";
 import { type ContextState, stateKeys } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
-import { append, EventLog, readJournal } from "./run-journal.ts";
+import { EventLog } from "./event-log.ts";
+import { append, readJournal } from "./run-journal.ts";
 import type { RunEvent } from "./run-events.ts";
 import { compiledMetadata, compileSystem, readContextMessages, type RunSetting } from "./step-plan.ts";
 
@@ -68,7 +69,7 @@ export async function compact(
       log.messages([message]);
     }
     turn.state.set(stateKeys.progress, { ...now.progress, contextTokens: 0 });
-    return { events: log.write(conversation, turn) };
+    return { events: log.write(conversation.address.project, turn) };
   });
 }
 

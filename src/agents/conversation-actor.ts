@@ -13,11 +13,12 @@ import {
   stateKeys,
 } from "./conversation.ts";
 import type { AgentEnvironment, ConversationEnvironment } from "./conversation-environment.ts";
+import { EventLog } from "./event-log.ts";
 import type { CancelOutcome, InputMessage, SendOutcome, SendRequest } from "./conversations.ts";
 import { unindexMessages } from "./message-index.ts";
 import { messageDeletes, readMessages } from "./message-log.ts";
 import { planApprovedCall } from "./call-tool.ts";
-import { append, armReminder, endRun, EventLog, type NewMessage, readJournal, runReminder, startRun, stepIds } from "./run-journal.ts";
+import { append, armReminder, endRun, type NewMessage, readJournal, runReminder, startRun, stepIds } from "./run-journal.ts";
 import { noTokens, type RunRecord } from "./run.ts";
 import { handleCallback } from "./run-callback.ts";
 import { RunDriver } from "./run-driver.ts";

@@ -23,6 +23,7 @@ import type { AgentEnvironment, ConversationEnvironment } from "./conversation-e
 import type { CancelOutcome, CompactOutcome, SendOutcome, SendRequest } from "./conversations.ts";
 import { searchAgentMessages } from "./message-index.ts";
 import { findMessage, type MessagePage, pageMessages, readMessages } from "./message-log.ts";
+import { effectRows } from "./effect-ledger.ts";
 import { eventRows, followRun, type RunEvent } from "./run-events.ts";
 import { isActive, type RunRecord, runs, type StepRecord, steps } from "./run.ts";
 import { readContextMessages, readSetting } from "./step-plan.ts";
@@ -365,7 +366,7 @@ export class ConversationService {
           const current = await runs.get(transaction, project, run.id);
           if (current !== undefined) runs.delete(transaction, project, current);
           transaction.deleteAll(eventRows(project, run.id));
-          transaction.deleteAll([project, "effect", run.id]);
+          transaction.deleteAll(effectRows(project, run.id));
         });
         if (found.length < rowsPerDelete) break;
       }

@@ -13,13 +13,13 @@ import type { ToolReturn } from "./chat-message.ts";
 import { compact } from "./compaction.ts";
 import { type CallState, type RunProgress, stateKeys } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
+import { EventLog } from "./event-log.ts";
 import {
   commitAnswer,
   commitResult,
   commitStart,
   type Committed,
   endRun,
-  EventLog,
   type JournalState,
   readJournal,
   type StepFacts,

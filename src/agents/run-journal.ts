@@ -15,7 +15,7 @@ import type { Environment } from "../environment/environment.ts";
 import { Transaction } from "../storage/transaction.ts";
 import { activityKey, type AgentActivity } from "./agent.ts";
 import type { Answer } from "./answer.ts";
-import { type ChatBody, type ChatMessage, lettaDate, toLettaMessages, type ToolReturn } from "./chat-message.ts";
+import type { ChatBody, ChatMessage, ToolReturn } from "./chat-message.ts";
 import {
   type ActiveRun,
   type CallState,
@@ -28,6 +28,8 @@ import {
   type StepIds,
 } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
+import { writeEffect, writeIntents } from "./effect-ledger.ts";
+import { EventLog } from "./event-log.ts";
 import { messageWrites } from "./message-log.ts";
 import {
   addTokens,
@@ -41,7 +43,7 @@ import {
   type TokenCounts,
 } from "./run.ts";
 import { remindCallback } from "./run-callback.ts";
-import { eventRow, type RunEvent } from "./run-events.ts";
+import type { RunEvent } from "./run-events.ts";
 import type { RunSetting } from "./step-plan.ts";
 import { stopAfterCalls, stopAfterText } from "./stop-rules.ts";
 
@@ -355,7 +357,7 @@ async function settleCalls(
 const pastOutputCharactersMax = 1_000;
 
 function continueRun(journal: JournalContext, turn: Turn, state: JournalState, log: EventLog): Committed {
-  const events = log.write(journal, turn);
+  const events = log.write(journal.address.project, turn);
   turn.state.set(stateKeys.context, state.context);
   turn.state.set(stateKeys.progress, { ...state.progress, seq: log.seq });
   return { events, over: false, hasOpenCalls: state.progress.calls.length > 0, contextTokens: state.progress.contextTokens };
@@ -377,7 +379,7 @@ export async function endRun(
   const status: RunStatus = stop === "cancelled" ? "cancelled" : error === null ? "completed" : "failed";
   const duration = Math.max(0, now - run.startedAt);
   log.end(progress, stop, error);
-  const events = log.write(journal, turn);
+  const events = log.write(journal.address.project, turn);
   turn.state.set(stateKeys.context, { ...settled.context, runId: null });
   turn.state.delete(stateKeys.run);
   turn.state.delete(stateKeys.progress);
@@ -454,39 +456,6 @@ function startNextCalls(journal: JournalContext, turn: Turn, runId: string, call
   return result;
 }
 
-type EffectOutcome = "intended" | "started" | "succeeded" | "failed" | "unknown";
-
-/** One row of the effect ledger: `(project, "effect", run, effect id)`. */
-export interface EffectRecord {
-  readonly effect_id: string;
-  readonly run_id: string;
-  readonly agent_id: string;
-  readonly conversation_id: string;
-  readonly tool_name: string;
-  readonly effect_class: CallState["effect"];
-  readonly state: EffectOutcome;
-  readonly updated_at: string;
-}
-
-function writeEffect(journal: JournalContext, turn: Turn, runId: string, call: CallState, state: EffectOutcome): void {
-  const { address, environment } = journal;
-  const record: EffectRecord = {
-    effect_id: call.effectId,
-    run_id: runId,
-    agent_id: address.agentId,
-    conversation_id: address.conversationId,
-    tool_name: call.call.name,
-    effect_class: call.effect,
-    state,
-    updated_at: new Date(environment.clock.now()).toISOString(),
-  };
-  turn.write({ kind: "set", key: encodeTuple([address.project, "effect", runId, call.effectId]), value: encodeJson(record) });
-}
-
-function writeIntents(journal: JournalContext, turn: Turn, runId: string, calls: readonly CallState[]): void {
-  for (const call of calls) if (call.state === "intended" && call.effect !== "state") writeEffect(journal, turn, runId, call, "intended");
-}
-
 /** Writes rows of collections that only this conversation writes: without their checks, as the actor's epoch protects them. */
 export function writeRows(journal: JournalContext, turn: Turn, write: (rows: Transaction) => void): void {
   const rows = new Transaction(journal.store);
@@ -540,91 +509,4 @@ function stepRecord(
     firstMessage,
     endMessage,
   };
-}
-
-/** The events of one commit, numbered as it goes. */
-export class EventLog {
-  #seq: number;
-  readonly #events: RunEvent[];
-  readonly #run: ActiveRun;
-  readonly #streamed: boolean;
-
-  constructor(seq: number, pending: readonly RunEvent[], run: ActiveRun, streamed: boolean) {
-    this.#seq = seq;
-    this.#events = [...pending];
-    this.#run = run;
-    this.#streamed = streamed;
-  }
-
-  get seq(): number {
-    return this.#seq;
-  }
-
-  /** An answer whose tokens were streamed is logged whole only in a foreground run, under the last number its tokens had. */
-  answer(messages: readonly ChatMessage[]): void {
-    for (const message of messages) {
-      for (const each of toLettaMessages(message)) {
-        const wasStreamed =
-          this.#streamed && each.message_type !== "approval_request_message" && each.message_type !== "hidden_reasoning_message";
-        if (!wasStreamed) this.#add(each);
-        else if (!this.#run.background) this.#events.push({ seq: this.#seq, message: withoutSeq(each) });
-      }
-    }
-  }
-
-  messages(messages: readonly ChatMessage[]): void {
-    for (const message of messages) for (const each of toLettaMessages(message)) this.#add(each);
-  }
-
-  add(message: RunEvent["message"]): void {
-    this.#add(message);
-  }
-
-  end(progress: RunProgress, stop: StopReason, error: RunError | null): void {
-    this.#add({ message_type: "stop_reason", stop_reason: stop });
-    if (error !== null) {
-      this.#add({
-        message_type: "error_message",
-        run_id: this.#run.id,
-        error_type: error.error_type,
-        message: error.message,
-        detail: error.detail ?? "",
-      });
-    } else {
-      const { usage } = progress;
-      this.#add({
-        message_type: "usage_statistics",
-        completion_tokens: usage.completion_tokens,
-        prompt_tokens: usage.prompt_tokens,
-        total_tokens: usage.prompt_tokens + usage.completion_tokens,
-        step_count: progress.steps,
-        run_ids: null,
-        cached_input_tokens: usage.cached_input_tokens,
-        cache_write_tokens: usage.cache_write_tokens,
-        reasoning_tokens: usage.reasoning_tokens,
-        context_tokens: progress.contextTokens,
-      });
-    }
-    this.#events.push({ ...this.#events.pop()!, last: true });
-  }
-
-  /** Adds the events to the turn's batch and gives them. */
-  write(journal: JournalContext, turn: Turn): readonly RunEvent[] {
-    if (this.#events.length > 0) turn.write(eventRow(journal.address.project, this.#run.id, this.#events));
-    return this.#events;
-  }
-
-  #add(message: RunEvent["message"]): void {
-    this.#events.push({ seq: ++this.#seq, message: withoutSeq(message) });
-  }
-}
-
-function withoutSeq(message: RunEvent["message"]): RunEvent["message"] {
-  const { seq_id: _, ...rest } = message;
-  return rest as RunEvent["message"];
-}
-
-/** The date of events that are no message, such as a ping. */
-export function eventDate(environment: Environment): string {
-  return lettaDate(new Date(environment.clock.now()).toISOString());
 }

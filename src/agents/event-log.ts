@@ -1,0 +1,87 @@
+import type { Turn } from "../actors/actor.ts";
+import { type ChatMessage, toLettaMessages } from "./chat-message.ts";
+import type { ActiveRun, RunProgress } from "./conversation.ts";
+import { eventRow, type RunEvent } from "./run-events.ts";
+import type { RunError, StopReason } from "./run.ts";
+
+/** The events of one commit, numbered as it goes. */
+export class EventLog {
+  #seq: number;
+  readonly #events: RunEvent[];
+  readonly #run: ActiveRun;
+  readonly #streamed: boolean;
+
+  constructor(seq: number, pending: readonly RunEvent[], run: ActiveRun, streamed: boolean) {
+    this.#seq = seq;
+    this.#events = [...pending];
+    this.#run = run;
+    this.#streamed = streamed;
+  }
+
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** An answer whose tokens were streamed is logged whole only in a foreground run, under the last number its tokens had. */
+  answer(messages: readonly ChatMessage[]): void {
+    for (const message of messages) {
+      for (const each of toLettaMessages(message)) {
+        const wasStreamed =
+          this.#streamed && each.message_type !== "approval_request_message" && each.message_type !== "hidden_reasoning_message";
+        if (!wasStreamed) this.#add(each);
+        else if (!this.#run.background) this.#events.push({ seq: this.#seq, message: withoutSeq(each) });
+      }
+    }
+  }
+
+  messages(messages: readonly ChatMessage[]): void {
+    for (const message of messages) for (const each of toLettaMessages(message)) this.#add(each);
+  }
+
+  add(message: RunEvent["message"]): void {
+    this.#add(message);
+  }
+
+  end(progress: RunProgress, stop: StopReason, error: RunError | null): void {
+    this.#add({ message_type: "stop_reason", stop_reason: stop });
+    if (error !== null) {
+      this.#add({
+        message_type: "error_message",
+        run_id: this.#run.id,
+        error_type: error.error_type,
+        message: error.message,
+        detail: error.detail ?? "",
+      });
+    } else {
+      const { usage } = progress;
+      this.#add({
+        message_type: "usage_statistics",
+        completion_tokens: usage.completion_tokens,
+        prompt_tokens: usage.prompt_tokens,
+        total_tokens: usage.prompt_tokens + usage.completion_tokens,
+        step_count: progress.steps,
+        run_ids: null,
+        cached_input_tokens: usage.cached_input_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+        context_tokens: progress.contextTokens,
+      });
+    }
+    this.#events.push({ ...this.#events.pop()!, last: true });
+  }
+
+  /** Adds the events to the turn's batch and gives them. */
+  write(project: string, turn: Turn): readonly RunEvent[] {
+    if (this.#events.length > 0) turn.write(eventRow(project, this.#run.id, this.#events));
+    return this.#events;
+  }
+
+  #add(message: RunEvent["message"]): void {
+    this.#events.push({ seq: ++this.#seq, message: withoutSeq(message) });
+  }
+}
+
+function withoutSeq(message: RunEvent["message"]): RunEvent["message"] {
+  const { seq_id: _, ...rest } = message;
+  return rest as RunEvent["message"];
+}
