@@ -202,7 +202,7 @@ export function shownOf(messageId: string, events: readonly { readonly message: 
     const text = (message["content"] ?? message["reasoning"]) as string | undefined;
     if (call?.tool_call_id !== undefined) append(shown, `call ${call.tool_call_id}`, call.arguments ?? "");
     else if (typeof text === "string" && typeof message["otid"] === "string")
-      append(shown, `part ${Number.parseInt((message["otid"] as string).slice(-2), 16) & 0x7f}`, text);
+      append(shown, `part ${Number.parseInt(message["otid"].slice(-2), 16) & 0x7f}`, text);
   }
   return shown;
 }

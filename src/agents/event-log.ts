@@ -83,5 +83,5 @@ export class EventLog {
 
 function withoutSeq(message: RunEvent["message"]): RunEvent["message"] {
   const { seq_id: _, ...rest } = message;
-  return rest as RunEvent["message"];
+  return rest;
 }

@@ -14,21 +14,13 @@ import { compact } from "./compaction.ts";
 import { type CallState, type RunProgress, stateKeys } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
 import { EventLog } from "./event-log.ts";
-import {
-  commitAnswer,
-  commitResult,
-  commitStart,
-  type Committed,
-  endRun,
-  type JournalState,
-  readJournal,
-  type StepFacts,
-} from "./run-journal.ts";
+import { commitAnswer, commitResult, commitStart, type Committed, endRun, type JournalState, readJournal } from "./run-journal.ts";
 import { indexAgentMessages } from "./message-index.ts";
 import { RunEmitter } from "./run-emitter.ts";
 import { lastSeq, readEvents, type RunFeed, seqJumpAfterCrash } from "./run-events.ts";
 import type { RunError, StopReason } from "./run.ts";
 import { prepareRequest, type RunSetting, readSetting } from "./step-plan.ts";
+import type { StepFacts } from "./step-record.ts";
 
 /** How often a step asks the model again after an answer that broke off. */
 const answerAttemptsMax = 3;

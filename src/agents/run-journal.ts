@@ -31,20 +31,11 @@ import type { ConversationEnvironment } from "./conversation-environment.ts";
 import { writeEffect, writeIntents } from "./effect-ledger.ts";
 import { EventLog } from "./event-log.ts";
 import { messageWrites } from "./message-log.ts";
-import {
-  addTokens,
-  noTokens,
-  type RunError,
-  type RunStatus,
-  runs,
-  type StepRecord,
-  steps,
-  type StopReason,
-  type TokenCounts,
-} from "./run.ts";
+import { addTokens, noTokens, type RunError, type RunStatus, runs, steps, type StopReason } from "./run.ts";
 import { remindCallback } from "./run-callback.ts";
 import type { RunEvent } from "./run-events.ts";
 import type { RunSetting } from "./step-plan.ts";
+import { answerTokens, type StepFacts, stepRecord } from "./step-record.ts";
 import { stopAfterCalls, stopAfterText } from "./stop-rules.ts";
 
 /** Wakes the conversation when its node died in the middle of a run. */
@@ -161,17 +152,6 @@ export async function append(
   }));
   turn.write(...(await messageWrites(store, environment, address.project, conversationKey(address), messages)));
   return { context: { ...context, next: context.next + news.length }, messages };
-}
-
-/** What is known of a step when its answer has come. */
-export interface StepFacts {
-  readonly ids: StepIds;
-  readonly setting: RunSetting;
-  /** Unix milliseconds. */
-  readonly startedAt: number;
-  readonly startedElapsed: number;
-  readonly modelMilliseconds: number;
-  readonly firstTokenMilliseconds: number | null;
 }
 
 /** What to do with each call of an answer. */
@@ -461,52 +441,4 @@ export function writeRows(journal: JournalContext, turn: Turn, write: (rows: Tra
   const rows = new Transaction(journal.store);
   write(rows);
   turn.write(...rows.writes);
-}
-
-export function answerTokens(answer: Answer): TokenCounts {
-  const { usage } = answer;
-  return {
-    prompt_tokens: usage.inputTokens,
-    completion_tokens: usage.outputTokens,
-    cached_input_tokens: usage.cacheReadTokens,
-    cache_write_tokens: usage.cacheWriteTokens,
-    reasoning_tokens: usage.reasoningTokens,
-  };
-}
-
-function stepRecord(
-  journal: JournalContext,
-  facts: StepFacts,
-  run: ActiveRun,
-  answer: Answer,
-  usage: TokenCounts,
-  firstMessage: number,
-  endMessage: number,
-): StepRecord {
-  return {
-    id: facts.ids.id,
-    run_id: run.id,
-    agent_id: journal.address.agentId,
-    created_at: new Date(facts.startedAt).toISOString(),
-    model: facts.setting.info.name,
-    model_handle: facts.setting.info.handle,
-    provider_name: facts.setting.info.providerName,
-    model_endpoint: facts.setting.info.endpoint ?? null,
-    context_window_limit: facts.setting.contextWindow,
-    usage,
-    stop_reason: answer.calls.length > 0 ? null : answer.reason === "length" ? "max_tokens_exceeded" : "end_turn",
-    status: "success",
-    error: null,
-    request_id: answer.requestId,
-    feedback: null,
-    tags: [],
-    timing: {
-      startedAt: facts.startedAt,
-      modelMilliseconds: facts.modelMilliseconds,
-      firstTokenMilliseconds: facts.firstTokenMilliseconds,
-      milliseconds: journal.environment.clock.elapsed() - facts.startedElapsed,
-    },
-    firstMessage,
-    endMessage,
-  };
 }

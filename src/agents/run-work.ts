@@ -20,7 +20,7 @@ export class RunWork {
   async stop(environment: Environment, milliseconds: number): Promise<void> {
     this.#isStopping = true;
     const late = new AbortController();
-    await Promise.race([Promise.allSettled([...this.#running]), environment.clock.sleep(milliseconds, late.signal)]);
+    await Promise.race([Promise.allSettled(this.#running), environment.clock.sleep(milliseconds, late.signal)]);
     late.abort();
   }
 }

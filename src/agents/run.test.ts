@@ -59,7 +59,7 @@ test("A memory tool changes its block in the batch of the step", async () => {
   assert.equal(block!.value, "Name: Ada");
   await kelpie.run(address, "And now?");
   const system = kelpie.requests.at(-1)!.messages[0]!;
-  assert.match(String(system.content), /Name: Ada/, "the next run sees the memory as it is now");
+  assert.match(JSON.stringify(system.content), /Name: Ada/, "the next run sees the memory as it is now");
 });
 
 test("An unknown tool and invalid arguments become results that the model sees", async () => {
@@ -83,7 +83,7 @@ test("An outside tool is called once with a stable effect id, and its result rea
     effect: "once",
     async execute(input, context) {
       effects.push(context.effectId);
-      return { status: "success", text: `sent to ${String(input["to"])}` };
+      return { status: "success", text: `sent to ${JSON.stringify(input["to"])}` };
     },
   };
   await using kelpie = await openTestAgents(

@@ -1,5 +1,5 @@
 /** What is outside the server and outlives it: the model, and a server for tools that counts calls by their effect. */
-import { createServer, type Server } from "node:http";
+import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type Script, ScriptedProvider, type ScriptedRequest } from "../../src/models/testing/scripted-provider.ts";
 import { answerText, parseTask, stepsOf } from "./task.ts";
@@ -28,27 +28,14 @@ export class World implements AsyncDisposable {
   }
 
   static async start(): Promise<World> {
-    let world: World | undefined;
-    const script: Script = (request) => world!.#answer(request);
-    const provider = await ScriptedProvider.start(script);
+    const provider = await ScriptedProvider.start((request) => world.#answer(request));
     const tools = createServer((request, response) => {
       let body = "";
       request.setEncoding("utf8").on("data", (part: string) => (body += part));
-      request.on("end", () => {
-        world!.#at("tool-arrived");
-        const { tool, task } = JSON.parse(body) as { tool: string; task: string };
-        world!.#count(String(request.headers["idempotency-key"]), tool, task);
-        world!.#at("tool-counted");
-        // A moment in which the call is done and its answer is not there yet.
-        setTimeout(() => {
-          response.end(`counted ${task}`);
-          world!.#effect(String(request.headers["idempotency-key"])).replied = true;
-          world!.#at("tool-replied");
-        }, 3);
-      });
+      request.on("end", () => world.#call(String(request.headers["idempotency-key"]), body, response));
     });
     await new Promise<void>((resolve) => tools.listen(0, "127.0.0.1", resolve));
-    world = new World(provider, tools);
+    const world = new World(provider, tools);
     return world;
   }
 
@@ -88,14 +75,24 @@ export class World implements AsyncDisposable {
     };
   }
 
-  #count(effectId: string, tool: string, task: string): void {
-    const known = this.effects.get(effectId);
-    if (known === undefined) this.effects.set(effectId, { tool, task, calls: 1, replied: false });
-    else known.calls++;
+  #call(effectId: string, body: string, response: ServerResponse): void {
+    this.#at("tool-arrived");
+    const { tool, task } = JSON.parse(body) as { tool: string; task: string };
+    const effect = this.#count(effectId, tool, task);
+    this.#at("tool-counted");
+    // A moment in which the call is done and its answer is not there yet.
+    setTimeout(() => {
+      response.end(`counted ${task}`);
+      effect.replied = true;
+      this.#at("tool-replied");
+    }, 3);
   }
 
-  #effect(effectId: string): Effect {
-    return this.effects.get(effectId)!;
+  #count(effectId: string, tool: string, task: string): Effect {
+    const effect = this.effects.get(effectId) ?? { tool, task, calls: 0, replied: false };
+    effect.calls++;
+    this.effects.set(effectId, effect);
+    return effect;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
