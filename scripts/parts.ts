@@ -21,10 +21,15 @@ export const staticParts: readonly Part[] = [
   { name: "types", command: ["tsc", "--pretty"] },
 ];
 
-/** Tests beside the sources and of the tree itself: fast, and without a process of their own. */
-export const unitTests: readonly string[] = ["src/**/*.test.ts", "simulation/**/*.test.ts", "scripts/**/*.test.ts", "test/*.test.ts"];
-/** Those, and the ones that start real servers: end-to-end tests and the examples. */
-export const allTests: readonly string[] = [...unitTests, "test/*/**/*.test.ts"];
+/** Tests beside the sources, and of the tree itself: those that are fast. */
+export const unitTests: readonly string[] = [
+  "src/**/*.test.ts",
+  "simulation/!(simulation).test.ts",
+  "scripts/**/*.test.ts",
+  "test/*.test.ts",
+];
+/** Those, a sweep of the simulation, and what starts real servers: end-to-end tests and the examples. */
+export const allTests: readonly string[] = [...unitTests, "simulation/simulation.test.ts", "test/*/**/*.test.ts"];
 
 /** Runs the parts at once, prints a line for each as it ends, and the output of those that failed. */
 export async function runParts(parts: readonly Part[]): Promise<boolean> {

@@ -14,13 +14,14 @@ import { HostProcessTable } from "./actors/host-process-table.ts";
 import { type ActorLimits, defaultActorLimits } from "./actors/limits.ts";
 import { SingleNodePlacement } from "./actors/single-node-placement.ts";
 import { createAgents } from "./agents/agents.ts";
+import { postCallback } from "./agents/post-callback.ts";
 import type { Environment } from "./environment/environment.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
-import { postCallback } from "./agents/post-callback.ts";
 import { configuredProviders } from "./models/providers.ts";
 import { type App, createApp } from "./server/app.ts";
 import { defaultProject } from "./server/authentication.ts";
+import { stopping } from "./server/http-error.ts";
 import { listen, type Listening } from "./server/listen.ts";
 import { SqliteStore } from "./storage/sqlite-store.ts";
 import type { Store } from "./storage/store.ts";
@@ -42,6 +43,8 @@ export interface KelpieOptions {
   readonly models?: ModelCatalogue;
   /** Keys and addresses of model providers, by variable: `{ OPENAI_API_KEY: "…" }`. */
   readonly providers?: Readonly<Record<string, string | undefined>>;
+  /** How long `close` waits for requests in progress. 20,000 by default. */
+  readonly stopMilliseconds?: number;
 }
 
 export interface ServeOptions {
@@ -61,10 +64,11 @@ export interface Kelpie extends AsyncDisposable {
   readonly app: App;
   /** @throws {ListenError} */
   serve(options?: ServeOptions): Promise<Listening>;
-  /** Finishes turns and steps in progress, commits, and closes what it opened. Runs go on at the next start. */
+  /** Ends event streams so that they can be resumed, finishes turns and steps, commits, and closes what it opened. Runs go on at the next start. */
   close(): Promise<void>;
 }
 
+const stopMillisecondsDefault = 20_000;
 const defaultPort = 8283;
 const defaultHost = "127.0.0.1";
 
@@ -103,7 +107,13 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     feeds: agents.feeds,
   };
   const parts = opened.move();
-  const close = (): Promise<void> => parts.disposeAsync();
+  const listenings = new Set<Listening>();
+  let closed: Promise<void> | undefined;
+  // Whoever listens to a run hears of the stop before its step is finished, and the step is finished before the store closes.
+  const close = async (): Promise<void> => {
+    await Promise.all([...listenings].map((listening) => listening.close(options.stopMilliseconds ?? stopMillisecondsDefault)));
+    await parts.disposeAsync();
+  };
   return {
     actors,
     models,
@@ -112,9 +122,17 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     serve: async ({ port = defaultPort, host = defaultHost, apiKey } = {}) => {
       const closing = new AbortController();
       const app = createApp(services, { key: apiKey, loopbackOnly: apiKey === undefined, closing: closing.signal });
-      return await listen(app, { host, port, hasKey: apiKey !== undefined, environment, close: () => closing.abort() });
+      const listening = await listen(app, {
+        host,
+        port,
+        hasKey: apiKey !== undefined,
+        environment,
+        close: () => closing.abort(stopping()),
+      });
+      listenings.add(listening);
+      return listening;
     },
-    close,
-    [Symbol.asyncDispose]: close,
+    close: () => (closed ??= close()),
+    [Symbol.asyncDispose]: () => (closed ??= close()),
   };
 }

@@ -15,7 +15,9 @@ type Variables = Readonly<Record<string, string | undefined>>;
 
 export async function serve(options: ReadonlyMap<string, string>, variables: Variables): Promise<RunningServer> {
   const { config, warnings, providers, models, environment } = loadServices(options, variables);
-  const kelpie = await opened(createKelpie({ environment, models, dataDirectory: config.dataDirectory }));
+  const kelpie = await opened(
+    createKelpie({ environment, models, dataDirectory: config.dataDirectory, stopMilliseconds: config.stopSeconds * 1_000 }),
+  );
   try {
     // A local provider that was configured has a default model only once it was asked for its models.
     if (Object.keys(providers).length > 0 && models.defaultHandle === demoModelInfo.handle) await models.list();
@@ -27,10 +29,7 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
       hasKey: config.apiKey !== undefined,
       warnings,
       startMilliseconds: performance.now(),
-      stop: async () => {
-        await listening.close(config.stopSeconds * 1_000);
-        await kelpie.close();
-      },
+      stop: () => kelpie.close(),
     };
   } catch (error) {
     await kelpie.close();

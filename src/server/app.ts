@@ -20,7 +20,7 @@ import type { Services } from "./services.ts";
 import { validate } from "./validation.ts";
 
 export interface AppOptions extends AccessOptions {
-  /** Aborts when the server shuts down: streams end then, resumable. */
+  /** Aborts when the server shuts down: streams end then, resumable, and who waits for an answer gets its reason. */
   readonly closing?: AbortSignal;
 }
 
@@ -68,7 +68,7 @@ export function createApp(services: Services, options: AppOptions = {}): App {
           return isLegacyClient(request.headers);
         },
         get signal() {
-          return request.signal;
+          return AbortSignal.any([request.signal, closing]);
         },
       };
       const answer = await handle(call as Call<never, never, never>);

@@ -100,3 +100,24 @@ test("doctor finds a fresh machine in order, and a damaged store a problem", asy
   );
   assert.doesNotMatch(damaged.output + damaged.notes, /sk-do-not-print-me/);
 });
+
+test("Who waits for an answer hears of a stop, and the run is finished after the next start", async () => {
+  await using server = await ServerProcess.start({ KELPIE_DEMO_TOKEN_MILLISECONDS: "5" });
+  const post = async (path: string, body: unknown): Promise<Response> =>
+    await fetch(server.url + path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  const runsOf = async (id: string): Promise<{ readonly status: string }[]> =>
+    (await (await fetch(`${server.url}/v1/runs/?agent_id=${id}`)).json()) as { readonly status: string }[];
+  const agent = (await (await post("/v1/agents/", { model: "kelpie/demo", memory_blocks: [] })).json()) as { readonly id: string };
+  const waiting = post(`/v1/agents/${agent.id}/messages`, { messages: [{ role: "user", content: "Count to 600" }] });
+  while ((await runsOf(agent.id)).length === 0);
+  const stopped = server.stop();
+  const answer = await waiting;
+  assert.equal(answer.status, 503);
+  assert.equal(answer.headers.get("x-should-retry"), "false");
+  assert.match(await answer.text(), /the run goes on at its next start/);
+  assert.equal(await stopped, 0);
+  await server.restart();
+  let [run] = await runsOf(agent.id);
+  while (run!.status === "running" || run!.status === "created") [run] = await runsOf(agent.id);
+  assert.equal(run!.status, "completed");
+});

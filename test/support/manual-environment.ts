@@ -33,7 +33,7 @@ export class ManualClock implements Clock {
   readonly #timers = new Set<Timer>();
 
   now(): number {
-    return this.#wall;
+    return Math.floor(this.#wall);
   }
 
   elapsed(): number {
