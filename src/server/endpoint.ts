@@ -54,5 +54,5 @@ export function endpoint<
   definition: EndpointDefinition<Params, Query, Body>,
   handle: (call: Call<z.output<Params>, z.output<Query>, z.output<Body>>) => Promise<unknown>,
 ): Endpoint {
-  return { definition, handle: handle as Endpoint["handle"] };
+  return { definition, handle: handle };
 }

@@ -3,9 +3,12 @@ import {
   ActivationLostError,
   ActorElsewhereError,
   ActorMessageError,
+  ActorsStoppedError,
   CancelledError,
   DeadlineExceededError,
+  InvocationIdReusedError,
   MailboxFullError,
+  ReplyNotKeptError,
   UnknownActorTypeError,
 } from "../actors/actor.ts";
 import { InvalidAgentError } from "../agents/agent-directory.ts";
@@ -59,7 +62,10 @@ function translate(error: unknown): HttpError | undefined {
   if (error instanceof MailboxFullError) return new HttpError(429, { detail: error.message }, retryAfter(error.retryAfterMilliseconds));
   if (error instanceof DeadlineExceededError)
     return new HttpError(504, { detail: error.message, started: error.started }, error.started ? doNotRetry : {});
-  if (error instanceof ActorElsewhereError) return new HttpError(503, { detail: error.message }, retryAfter(1_000));
+  if (error instanceof InvocationIdReusedError) return unprocessable(`headers.Idempotency-Key: ${error.message}`);
+  if (error instanceof ReplyNotKeptError) return conflict(error.message);
+  if (error instanceof ActorElsewhereError || error instanceof ActorsStoppedError)
+    return new HttpError(503, { detail: error.message }, retryAfter(1_000));
   if (error instanceof ActivationLostError) return new HttpError(503, { detail: error.message }, { ...retryAfter(1_000), ...doNotRetry });
   if (error instanceof UnknownActorTypeError) return notFound("actor type", error.message);
   if (error instanceof CancelledError) return conflict(error.message);

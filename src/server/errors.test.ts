@@ -444,7 +444,7 @@ test("With a key, every path but health needs it", async () => {
     { authorization: "Bearer " },
   ];
   for (const headers of refused) {
-    const answer = await server.call("GET", "/v1/agents", undefined, headers as Record<string, string>);
+    const answer = await server.call("GET", "/v1/agents", undefined, headers);
     assert.equal(answer.status, 401);
     assert.deepEqual(answer.body, { detail: "Unauthorized" });
   }

@@ -1,5 +1,6 @@
 /** Reads the body of a request as JSON, with every limit enforced before anything looks at the value. */
-import { HttpError, show, tooLarge, unprocessable } from "./http-error.ts";
+import type { HttpError} from "./http-error.ts";
+import { show, tooLarge, unprocessable } from "./http-error.ts";
 import { jsonErrorPosition } from "./json-syntax.ts";
 
 /** Room for a long conversation with a few images in it. */

@@ -387,7 +387,7 @@ test("conversations", async () => {
     starting_after: 2,
     include_pings: false,
   }))
-    resumed.push(event as { seq_id: number });
+    resumed.push(event);
   assert.equal(resumed[0]?.seq_id, 3);
   const attached = [];
   for await (const event of await letta.conversations.messages.create(conversation.id, {

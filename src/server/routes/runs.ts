@@ -9,7 +9,7 @@ import { pageOfMessages } from "../message-list.ts";
 import { pageOf } from "../paging.ts";
 import { hasEvents, streamRun } from "../run-stream.ts";
 import { runMetricsView, runView, stepView, usageView } from "../run-view.ts";
-import { idOf, pageQuery } from "../schemas/common.ts";
+import { anyObject, idOf, pageQuery } from "../schemas/common.ts";
 import { messageListSchema, stopReasons } from "../schemas/message.ts";
 import { runMetricsSchema, runSchema, runStatuses, stepSchema, usageStatisticsSchema } from "../schemas/run.ts";
 import { resumeSchema } from "../schemas/stream.ts";
@@ -150,7 +150,7 @@ export function runRoutes(services: Services): Endpoint[] {
         tag,
         params,
         query: z.object({ limit: z.int().min(1).optional() }),
-        response: z.array(z.never()),
+        response: z.array(anyObject),
       },
       async ({ params: { run_id }, project }) => {
         await service.run(project, run_id);

@@ -144,7 +144,7 @@ function toFields(body: Shared): AgentUpdate {
     model_settings: Object.keys(model_settings).length === 0 ? undefined : model_settings,
     secrets: rest.secrets ?? tool_exec_environment_variables,
     source_ids: rest.source_ids ?? folder_ids,
-  }) as AgentUpdate;
+  });
 }
 
 function handleOf(provider: string | null | undefined, model: string | null | undefined): string | undefined {
