@@ -1,7 +1,6 @@
 /** Processes that run actors over one store, the clients' way to them, and what must hold of every batch. */
-import { encodeTuple } from "../src/base/tuple.ts";
 import { decodeJson } from "../src/base/json.ts";
-import { decodeTuple } from "../src/base/tuple.ts";
+import { decodeTuple, encodeTuple } from "../src/base/tuple.ts";
 import type { ActorId, Actors, ActorType, InvokeOptions } from "../src/actors/actor.ts";
 import { ActorRuntime } from "../src/actors/actor-runtime.ts";
 import { type Header, headerKey } from "../src/actors/actor-rows.ts";

@@ -31,7 +31,8 @@ export function guardGlobals(): () => void {
   }
   const RealDate = globalThis.Date;
   globalThis.Date = new Proxy(RealDate, {
-    construct: (target, parts, newTarget) => (parts.length === 0 ? refuse("new Date()") : Reflect.construct(target, parts, newTarget)),
+    construct: (target, parts, newTarget) =>
+      parts.length === 0 ? refuse("new Date()") : (Reflect.construct(target, parts, newTarget) as Date),
     apply: () => refuse("Date()"),
   });
   restores.push(() => (globalThis.Date = RealDate));

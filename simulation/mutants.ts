@@ -4,7 +4,7 @@
  * All of them stand outside the code under test: between it and its store, its process table or its actors. So
  * nothing in the code that ships knows of them.
  */
-import type { Actor, ActorType } from "../src/actors/actor.ts";
+import type { Actor } from "../src/actors/actor.ts";
 import { decodeTuple } from "../src/base/tuple.ts";
 import {
   type Answer,

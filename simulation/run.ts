@@ -120,5 +120,5 @@ export async function sweepCrashes(
 }
 
 function describe(error: unknown): string {
-  return error instanceof Error ? `${error.stack ?? error.message}` : String(error);
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

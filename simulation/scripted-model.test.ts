@@ -30,6 +30,7 @@ async function inProcess(work: (incarnation: Incarnation) => Promise<void>, seed
   const boot = (incarnation: Incarnation): void => void work(incarnation).catch((thrown: unknown) => (error = thrown));
   new SimulatedProcess(kernel, { name: "p", random: new KeyedRandom(seed), boot }).start();
   await kernel.run();
+  // oxlint-disable-next-line typescript/only-throw-error -- what was thrown goes on as it was
   if (error !== undefined) throw error;
   return kernel;
 }

@@ -94,7 +94,7 @@ for (const [fault, expected, changesNow, changesLater] of [
       now = await count(disk);
     });
     await kernel.run();
-    assert.ok(error instanceof expected, `${String(error)}`);
+    assert.ok(error instanceof expected, String(error));
     assert.deepEqual([now, await count(disk)], [changesNow, changesLater]);
     assert.deepEqual(faults, [fault]);
   });

@@ -88,8 +88,8 @@ async function drain(server: Server, { clock }: Environment, graceMilliseconds: 
   await closed;
 }
 
-function listenerOf(app: App): (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void> {
-  return getRequestListener(
+function listenerOf(app: App): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+  const listener = getRequestListener(
     (request, env) =>
       app.fetch(request, {
         openSink: () => socketSink((env as { outgoing: ServerResponse }).outgoing),
@@ -97,6 +97,7 @@ function listenerOf(app: App): (incoming: IncomingMessage, outgoing: ServerRespo
       }),
     { hostname: "localhost" },
   );
+  return (incoming, outgoing) => void listener(incoming, outgoing);
 }
 
 async function bind(server: Server, host: string, port: number): Promise<void> {

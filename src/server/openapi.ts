@@ -1,15 +1,14 @@
 /** The OpenAPI 3.1 document, made from the endpoints that the server mounts. */
-import { OpenAPIHono, type z } from "@hono/zod-openapi";
-import { z as zod } from "@hono/zod-openapi";
+import { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Endpoint, EndpointDefinition } from "./endpoint.ts";
 
 /** The version of Letta V1 whose API this is. */
 export const lettaVersion = "0.16.8";
 
-const errorSchema = zod
-  .object({ detail: zod.string(), trace_id: zod.string().optional(), examples: zod.array(zod.string()).optional() })
+const errorSchema = z
+  .object({ detail: z.string(), trace_id: z.string().optional(), examples: z.array(z.string()).optional() })
   .openapi("Error");
-const anyJson = zod.unknown();
+const anyJson = z.unknown();
 
 /** Makes the document on the first call: it takes tens of milliseconds that a start need not wait for. */
 export function openApiDocument(endpoints: readonly Endpoint[]): () => object {

@@ -1,11 +1,13 @@
 /** What a client sends to make or change an agent, in V1's fields, the deprecated ones included. */
 import { z } from "@hono/zod-openapi";
 import type { AgentCreate, AgentUpdate } from "../../agents/agent-directory.ts";
+import type { ChatBody } from "../../agents/chat-message.ts";
 import type { CompactionSettings } from "../../agents/agent.ts";
 import type { Json } from "../../base/json.ts";
 import { agentTypes, toolRuleTypes } from "./agent.ts";
 import { createBlockSchema } from "./block.ts";
-import { idOf, jsonObject, jsonValue, nameText, optional } from "./common.ts";
+import { idOf, jsonObject, nameText, optional } from "./common.ts";
+import { initialMessageSchema } from "./message-input.ts";
 
 const toolRule = z.looseObject({ type: z.enum(toolRuleTypes), tool_name: z.string() }).openapi("ToolRule");
 
@@ -82,26 +84,22 @@ const createShape = z.object({
   include_multi_agent_tools: optional(z.boolean()),
   include_base_tool_rules: optional(z.boolean()),
   include_default_source: optional(z.boolean()),
-  initial_message_sequence: optional(
-    z.array(z.object({ role: z.enum(["user", "system", "assistant"]), content: z.union([z.string(), z.array(jsonValue)]) })),
-  ),
+  initial_message_sequence: optional(z.array(initialMessageSchema)),
   embedding_chunk_size: optional(z.int()),
   max_reasoning_tokens: optional(z.int()),
   enable_reasoner: optional(z.boolean()),
 });
 
-export const createAgentSchema: z.ZodType<AgentCreate> = createShape.openapi("CreateAgentRequest").transform((body): AgentCreate => {
+/** A new agent, and what its default conversation begins with. */
+export interface AgentInput {
+  readonly create: AgentCreate;
+  readonly initialMessages: readonly ChatBody[];
+}
+
+export const createAgentSchema: z.ZodType<AgentInput> = createShape.openapi("CreateAgentRequest").transform((body): AgentInput => {
   const { tools, include_base_tools, include_base_tool_rules, memory_blocks, agent_type, tool_rules } = body;
-  const fields = toFields(body);
-  return {
-    ...fields,
-    ...(agent_type == null ? {} : { agent_type }),
-    ...(memory_blocks == null ? {} : { memory_blocks }),
-    ...(tools == null ? {} : { tools }),
-    ...(tool_rules == null ? {} : { tool_rules }),
-    ...(include_base_tools == null ? {} : { include_base_tools }),
-    ...(include_base_tool_rules == null ? {} : { include_base_tool_rules }),
-  };
+  const own = present({ tools, include_base_tools, include_base_tool_rules, memory_blocks, agent_type, tool_rules });
+  return { create: { ...toFields(body), ...own } as AgentCreate, initialMessages: body.initial_message_sequence ?? [] };
 });
 
 /** `null` leaves a field as it is, as in V1. */
@@ -158,7 +156,8 @@ function present(fields: object): object {
 
 function isTimezone(name: string): boolean {
   try {
-    return new Intl.DateTimeFormat("en-US", { timeZone: name }) !== undefined;
+    new Intl.DateTimeFormat("en-US", { timeZone: name }).format(0);
+    return true;
   } catch {
     // The only way to ask whether a zone exists is to use it.
     return false;
