@@ -63,6 +63,24 @@ test("V1's deprecated fields of a new agent decide over its model", async () => 
   );
 });
 
+test("A new agent's conversation begins with the messages that it was given", async () => {
+  await using server = await openTestServer();
+  const id = await newAgent(server, {
+    initial_message_sequence: [
+      { role: "user", content: [{ type: "text", text: "Hi" }] },
+      { role: "assistant", content: "Hello" },
+    ],
+  });
+  const messages = (await server.call("GET", `/v1/agents/${id}/messages`)).body as { message_type: string; content: unknown }[];
+  assert.deepEqual(
+    messages.slice(-2).map((message) => [message.message_type, message.content]),
+    [
+      ["user_message", [{ type: "text", text: "Hi", signature: null }]],
+      ["assistant_message", "Hello"],
+    ],
+  );
+});
+
 /** `letta-api.md` 2.3 and 2.4: what letta-code 0.32 asks for in a turn with a client-side tool. */
 test("letta-code's recorded sequence of requests works from the first model to the answered tool call", async () => {
   await using server = await openTestServer();

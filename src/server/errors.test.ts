@@ -1,6 +1,6 @@
 /** Bad input gets a clear error with the field, the value and what would be right; nothing is changed by it. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { openTestServer, type TestServer } from "./testing.ts";
 
 const agentExample = "agent-123e4567-e89b-42d3-8a56-426614174000";
@@ -283,9 +283,11 @@ const cases: readonly Case[] = [
   },
 ];
 
+const server = await openTestServer();
+after(() => server[Symbol.asyncDispose]());
+
 for (const { name, method, path, body, headers, status, detail } of cases)
   test(`${name} → ${status}`, async () => {
-    await using server = await openTestServer();
     const answer = await server.call(method, path, body, headers);
     assert.equal(answer.status, status, JSON.stringify(answer.body));
     if (typeof detail === "string") assert.equal(answer.body.detail, detail);
@@ -345,12 +347,12 @@ const messageCases: readonly { readonly name: string; readonly body: unknown; re
 
 for (const { name, body, detail } of messageCases)
   test(`sending with ${name} → 422, and no message is kept`, async () => {
-    await using server = await openTestServer();
     const { id } = (await server.call("POST", "/v1/agents", {})).body;
     const answer = await server.call("POST", `/v1/agents/${id}/messages`, body);
     assert.equal(answer.status, 422, JSON.stringify(answer.body));
     assert.match(answer.body.detail, detail);
     assert.deepEqual((await server.call("GET", `/v1/agents/${id}/messages`)).body, []);
+    await server.call("DELETE", `/v1/agents/${id}`);
   });
 
 test("A body over the limit is refused, declared or not", async () => {

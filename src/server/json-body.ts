@@ -1,5 +1,5 @@
 /** Reads the body of a request as JSON, with every limit enforced before anything looks at the value. */
-import type { HttpError} from "./http-error.ts";
+import type { HttpError } from "./http-error.ts";
 import { show, tooLarge, unprocessable } from "./http-error.ts";
 import { jsonErrorPosition } from "./json-syntax.ts";
 

@@ -388,7 +388,7 @@ test("conversations", async () => {
     include_pings: false,
   }))
     resumed.push(event);
-  assert.equal(resumed[0]?.seq_id, 3);
+  assert.equal((resumed[0] as unknown as { seq_id: number }).seq_id, 3);
   const attached = [];
   for await (const event of await letta.conversations.messages.create(conversation.id, {
     messages: [{ role: "user", content: "Hello", otid: "otid-1" }],

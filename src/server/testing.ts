@@ -1,6 +1,5 @@
 /** The API over a store in memory and the demo model, for the tests of this folder. */
 import assert from "node:assert/strict";
-import type { z } from "@hono/zod-openapi";
 import Letta from "@letta-ai/letta-client";
 import type { ActorType } from "../actors/actor.ts";
 import { ActorRuntime } from "../actors/actor-runtime.ts";
@@ -116,7 +115,7 @@ function checkAnswers(app: App, answered: Set<string>): (request: Request) => Pr
     assert.equal(response.status, found.definition.status ?? 200);
     if (found.definition.response === undefined || response.headers.get("content-type") !== "application/json") return response;
     const body = (await response.clone().json()) as unknown;
-    const result = (found.definition.response).safeParse(body);
+    const result = found.definition.response.safeParse(body);
     assert.ok(
       result.success,
       `${request.method} ${pathname} does not answer what it documents: ${result.error?.message}\n${JSON.stringify(body).slice(0, 2_000)}`,

@@ -1,6 +1,6 @@
 /** Turns what a schema found wrong into one line per mistake: the field, what it should be, and what it is. */
 import type { z } from "@hono/zod-openapi";
-import type { HttpError} from "./http-error.ts";
+import type { HttpError } from "./http-error.ts";
 import { show, unprocessable } from "./http-error.ts";
 
 const mistakesShownMax = 5;

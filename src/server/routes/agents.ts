@@ -62,7 +62,12 @@ export function agentRoutes(services: Services): Endpoint[] {
     ),
     endpoint(
       { method: "post", path: "/v1/agents", summary: "Creates an agent", tag, body: createAgentSchema, response: agentSchema },
-      async ({ body, project }) => view(project, await agents.create(project, body), new Set(allRelationships)),
+      async ({ body, project }) => {
+        const agent = await agents.create(project, body.create);
+        const address = { project, agentId: agent.id, conversationId: "default" };
+        if (body.initialMessages.length > 0) await services.conversations.append(address, body.initialMessages);
+        return await view(project, agent, new Set(allRelationships));
+      },
     ),
     endpoint({ method: "get", path: "/v1/agents/count", summary: "Counts agents", tag, response: z.int() }, async ({ project }) =>
       agents.count(project, countMost),

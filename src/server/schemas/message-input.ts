@@ -1,7 +1,7 @@
 /** What a client sends to an agent: messages, approvals and tool results, and how it wants the answer. */
 import { z } from "@hono/zod-openapi";
 import type { InputMessage, SendRequest } from "../../agents/conversations.ts";
-import type { ApprovalDecision, ToolReturn } from "../../agents/chat-message.ts";
+import type { ApprovalDecision, ChatBody, ToolReturn } from "../../agents/chat-message.ts";
 import type { ContentPart } from "../../models/model.ts";
 import { idOf, jsonObject, optional } from "./common.ts";
 import { messageTypes } from "./message.ts";
@@ -59,6 +59,18 @@ const messageInput = z
     batch_item_id: optional(z.string()),
   })
   .openapi("MessageCreate");
+
+/** A message that a new agent's conversation begins with. */
+export const initialMessageSchema: z.ZodType<ChatBody> = messageInput.transform(({ role, content }): ChatBody => {
+  if (role === "user") return { role, content: typeof content === "string" ? content : toParts(content) };
+  const text =
+    typeof content === "string"
+      ? content
+      : toParts(content)
+          .map((part) => (part.type === "text" ? part.text : ""))
+          .join("\n");
+  return role === "system" ? { role, text } : { role, parts: [{ type: "text", text }], calls: [] };
+});
 
 const toolResult = z.object({
   type: z.literal("tool"),
