@@ -23,6 +23,11 @@ export interface Page {
   readonly after?: string;
   /** Ends before this entity in the order asked for. */
   readonly before?: string;
+  /**
+   * The entity of a cursor as an earlier page showed it, for one that was deleted since, or changed so that it is not
+   * under the prefix any more: whoever deletes what a list shows, page by page, can go on.
+   */
+  readonly shownBefore?: (id: string) => unknown;
 }
 
 export class Collection<T extends { readonly id: string }> {
@@ -80,8 +85,8 @@ export class Collection<T extends { readonly id: string }> {
       [page.before, false],
     ] as const) {
       if (id === undefined) continue;
-      const entity = found.get(id);
-      const key = entity && this.#positionUnder(root, prefix, index, entity);
+      const shown = page.shownBefore?.(id) as T | undefined;
+      const key = this.#positionUnder(root, prefix, index, found.get(id)) ?? this.#positionUnder(root, prefix, index, shown);
       if (key === undefined) return undefined;
       // "After" in reverse order means below the cursor's key.
       if (isAfter !== (page.reverse ?? false)) begin = keyAfter(key);
@@ -108,7 +113,8 @@ export class Collection<T extends { readonly id: string }> {
     return total;
   }
 
-  #positionUnder(root: Tuple, prefix: Tuple, index: string, entity: T): Uint8Array | undefined {
+  #positionUnder(root: Tuple, prefix: Tuple, index: string, entity: T | undefined): Uint8Array | undefined {
+    if (entity === undefined) return undefined;
     const tuples = this.#indexes[index]!(entity);
     const tuple = tuples.find((each) => prefix.every((element, at) => each[at] === element));
     return tuple && encodeTuple([...root, ...tuple, entity.id]);

@@ -8,7 +8,8 @@ import { transact } from "../../storage/transaction.ts";
 import { agentViewOf, allRelationships } from "../agent-view.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { HttpError, notFound, show } from "../http-error.ts";
-import { pageInMemory, pageOf } from "../paging.ts";
+import { PageMemory } from "../page-memory.ts";
+import { pageOf, pageOfAttached } from "../paging.ts";
 import { agentSchema } from "../schemas/agent.ts";
 import { archivalSearchSchema, passageSchema } from "../schemas/archive.ts";
 import { blockSchema, updateBlockSchema } from "../schemas/block.ts";
@@ -44,6 +45,7 @@ const searchResultsDefault = 10;
 export function agentMemoryRoutes(services: Services): Endpoint[] {
   const { store, environment, agents } = services;
   const tag = "agents";
+  const memory = new PageMemory();
 
   async function view(project: string, agent: AgentRecord): Promise<Record<string, unknown>> {
     return await agentViewOf(services, agent, { project, include: new Set(allRelationships), withMessageIds: true });
@@ -78,7 +80,7 @@ export function agentMemoryRoutes(services: Services): Endpoint[] {
       async ({ params: { agent_id }, query, project }) => {
         const agent = await agents.get(project, agent_id);
         const blocks = await readBlocks(store, project, agent.block_ids);
-        return pageInMemory(blocks, query);
+        return await pageOfAttached(blocks, query, (ids) => readBlocks(store, project, ids));
       },
     ),
     endpoint(
@@ -170,12 +172,14 @@ export function agentMemoryRoutes(services: Services): Endpoint[] {
       async ({ params: { agent_id }, query, project }) => {
         const [archiveId] = (await agents.get(project, agent_id)).archive_ids;
         if (archiveId === undefined) return [];
-        return await listPassages(
-          store,
-          project,
-          archiveId,
-          { search: query.search },
-          pageOf({ ...query, order: query.ascending ? "asc" : "desc" }),
+        return memory.remember(
+          await listPassages(
+            store,
+            project,
+            archiveId,
+            { search: query.search },
+            pageOf({ ...query, order: query.ascending ? "asc" : "desc" }, memory),
+          ),
         );
       },
     ),

@@ -4,7 +4,7 @@ import { agentViewOf, allRelationships } from "../agent-view.ts";
 import type { AgentRecord } from "../../agents/agent.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { HttpError, show, unprocessable } from "../http-error.ts";
-import { pageInMemory } from "../paging.ts";
+import { pageOfAttached } from "../paging.ts";
 import { runTool } from "../run-tool.ts";
 import { agentSchema } from "../schemas/agent.ts";
 import { idOf, jsonObject, optional, pageQuery } from "../schemas/common.ts";
@@ -46,7 +46,9 @@ export function agentToolRoutes(services: Services): Endpoint[] {
         response: z.array(toolSchema),
       },
       async ({ params: { agent_id }, query, project }) =>
-        pageInMemory(await readTools(store, project, (await agents.get(project, agent_id)).tool_ids), query),
+        pageOfAttached(await readTools(store, project, (await agents.get(project, agent_id)).tool_ids), query, (ids) =>
+          readTools(store, project, ids),
+        ),
     ),
     endpoint(
       {

@@ -6,6 +6,7 @@ import { scan } from "../../memory/scan.ts";
 import { agentViewOf, agentViews, allRelationships, type Relationship, relationships, relationshipsFor } from "../agent-view.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound } from "../http-error.ts";
+import { PageMemory } from "../page-memory.ts";
 import { pageOf } from "../paging.ts";
 import { agentSchema } from "../schemas/agent.ts";
 import { createAgentSchema, updateAgentSchema } from "../schemas/agent-input.ts";
@@ -41,6 +42,7 @@ const listQuery = pageQuery("agent", { limit: 50, order: "desc" }).extend({
 export function agentRoutes(services: Services): Endpoint[] {
   const { agents } = services;
   const tag = "agents";
+  const memory = new PageMemory();
 
   async function view(project: string, agent: AgentRecord, include: ReadonlySet<Relationship>): Promise<Record<string, unknown>> {
     return await agentViewOf(services, agent, { project, include, withMessageIds: true });
@@ -51,7 +53,7 @@ export function agentRoutes(services: Services): Endpoint[] {
       { method: "get", path: "/v1/agents", summary: "Lists agents", tag, query: listQuery, response: z.array(agentSchema) },
       async ({ query, project, isLegacyClient }) => {
         const { last_stop_reason: stopReason } = query;
-        const found = await listAgents(services, project, query);
+        const found = await listAgents(services, memory, project, query);
         const views = await agentViews(services, found, {
           project,
           include: relationshipsFor(query, isLegacyClient),
@@ -130,8 +132,13 @@ export function agentRoutes(services: Services): Endpoint[] {
   ];
 }
 
-async function listAgents({ agents }: Services, project: string, query: z.output<typeof listQuery>): Promise<AgentRecord[]> {
-  const page = { ...pageOf(query), ...(query.ascending === undefined ? {} : { reverse: !query.ascending }) };
+async function listAgents(
+  { agents }: Services,
+  memory: PageMemory,
+  project: string,
+  query: z.output<typeof listQuery>,
+): Promise<AgentRecord[]> {
+  const page = { ...pageOf(query, memory), ...(query.ascending === undefined ? {} : { reverse: !query.ascending }) };
   const [tag] = query.tags ?? [];
   const isOneTag = tag !== undefined && (query.tags!.length === 1 || query.match_all_tags);
   const order = query.order_by ?? query.sort_by;
@@ -141,11 +148,12 @@ async function listAgents({ agents }: Services, project: string, query: z.output
       : isOneTag
         ? { tag }
         : { index: order === "updated_at" ? ("updated" as const) : ("created" as const) };
-  return await scan(
+  const found = await scan(
     page,
     (each) => agents.page(project, by, each),
     (candidates) => candidates.filter((agent) => matches(agent, query)),
   );
+  return memory.remember(found);
 }
 
 function matches(agent: AgentRecord, query: z.output<typeof listQuery>): boolean {

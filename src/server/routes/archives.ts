@@ -13,6 +13,7 @@ import { agents } from "../../agents/agent.ts";
 import { transact } from "../../storage/transaction.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound } from "../http-error.ts";
+import { PageMemory } from "../page-memory.ts";
 import { pageOf } from "../paging.ts";
 import { archiveSchema, passageSchema } from "../schemas/archive.ts";
 import { idOf, jsonObject, nameText, optional, pageQuery } from "../schemas/common.ts";
@@ -35,11 +36,13 @@ const listQuery = pageQuery("archive", { limit: 50, order: "desc" }).extend({
 
 export function archiveRoutes({ store, environment }: Services): Endpoint[] {
   const tag = "archives";
+  const memory = new PageMemory();
   return [
     endpoint(
       { method: "get", path: "/v1/archives", summary: "Lists archives", tag, query: listQuery, response: z.array(archiveSchema) },
       async ({ query, project }) => {
-        if (query.agent_id === undefined) return await listArchives(store, project, { name: query.name }, pageOf(query));
+        if (query.agent_id === undefined)
+          return memory.remember(await listArchives(store, project, { name: query.name }, pageOf(query, memory)));
         // An agent has one archive, so there is nothing after or before it.
         if (query.after !== undefined || query.before !== undefined) return [];
         const [agent] = await agents.read(store, project, [query.agent_id]);

@@ -3,6 +3,7 @@ import { countBlocks, createBlock, deleteBlock, listBlocks, readBlocks, updateBl
 import { transact } from "../../storage/transaction.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound } from "../http-error.ts";
+import { PageMemory } from "../page-memory.ts";
 import { pageOf } from "../paging.ts";
 import { blockSchema, createBlockSchema, updateBlockSchema } from "../schemas/block.ts";
 import { idOf, pageQuery } from "../schemas/common.ts";
@@ -30,13 +31,14 @@ const listQuery = pageQuery("block", { limit: 50, order: "asc" }).extend({
 
 export function blockRoutes({ store, environment }: Services): Endpoint[] {
   const tag = "blocks";
+  const memory = new PageMemory();
   return [
     endpoint(
       { method: "get", path: "/v1/blocks", summary: "Lists blocks", tag, query: listQuery, response: z.array(blockSchema) },
       async ({ query, project }) => {
         // Blocks are not connected to identities here, so such a filter matches nothing.
         if (query.identity_id !== undefined || query.identifier_keys !== undefined) return [];
-        return await listBlocks(store, project, query, pageOf(query));
+        return memory.remember(await listBlocks(store, project, query, pageOf(query, memory)));
       },
     ),
     endpoint(

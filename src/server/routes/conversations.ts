@@ -7,7 +7,8 @@ import { type Endpoint, endpoint } from "../endpoint.ts";
 import { generateText } from "../generate.ts";
 import { conflict, HttpError, notFound, unprocessable } from "../http-error.ts";
 import { listMessages } from "../message-list.ts";
-import { pageInMemory, pageOf } from "../paging.ts";
+import { PageMemory } from "../page-memory.ts";
+import { pageOf, pageOfSorted } from "../paging.ts";
 import { streamRun, hasEvents } from "../run-stream.ts";
 import { compactionSettingsSchema } from "../schemas/agent-input.ts";
 import { idOf, jsonObject, jsonValue, optional, pageQuery, time } from "../schemas/common.ts";
@@ -61,6 +62,7 @@ const searchLimitDefault = 20;
 export function conversationRoutes(services: Services): Endpoint[] {
   const { store, models, agents, conversations } = services;
   const tag = "conversations";
+  const memory = new PageMemory();
 
   const addressOf = (project: string, id: string, agentId: string | null | undefined): Promise<ConversationAddress> =>
     conversations.address(project, id, agentId ?? undefined);
@@ -91,12 +93,13 @@ export function conversationRoutes(services: Services): Endpoint[] {
       candidates.filter((conversation) => matches(conversation, query));
     const readPage = (page: ReturnType<typeof pageOf>): Promise<ConversationRecord[] | undefined> =>
       conversations.page(project, query.agent_id, page);
-    if (query.order_by === undefined || query.order_by === "created_at") return await scan(pageOf(query), readPage, filter);
+    if (query.order_by === undefined || query.order_by === "created_at")
+      return memory.remember(await scan(pageOf(query, memory), readPage, filter));
     const all = filter((await readPage({ limit: conversationsSortedMax, reverse: true })) ?? []);
     const sorted = all.sort((left, right) =>
-      (left.last_message_at ?? left.created_at) < (right.last_message_at ?? right.created_at) ? -1 : 1,
+      (left.last_message_at ?? left.created_at) > (right.last_message_at ?? right.created_at) ? -1 : 1,
     );
-    return pageInMemory(sorted, query);
+    return pageOfSorted(sorted, query);
   }
 
   async function fork(

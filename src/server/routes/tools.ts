@@ -3,6 +3,7 @@ import { transact } from "../../storage/transaction.ts";
 import { countTools, createTool, deleteTool, listTools, readTools, searchTools, updateTool, upsertTool } from "../../tools/tool-record.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound } from "../http-error.ts";
+import { PageMemory } from "../page-memory.ts";
 import { pageOf } from "../paging.ts";
 import { idOf, jsonObject, jsonValue, nullable, optional, pageEntriesMax, pageQuery } from "../schemas/common.ts";
 import { toolSchema, toolTypes } from "../schemas/tool.ts";
@@ -60,10 +61,11 @@ const searchResult = z
 
 export function toolRoutes({ store, environment, tools }: Services): Endpoint[] {
   const tag = "tools";
+  const memory = new PageMemory();
   return [
     endpoint(
       { method: "get", path: "/v1/tools", summary: "Lists tools", tag, query: listQuery, response: z.array(toolSchema) },
-      async ({ query, project }) => listTools(store, project, query, pageOf(query)),
+      async ({ query, project }) => memory.remember(await listTools(store, project, query, pageOf(query, memory))),
     ),
     endpoint(
       { method: "post", path: "/v1/tools", summary: "Creates a tool", tag, body: createBody, response: toolSchema },
