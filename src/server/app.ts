@@ -40,6 +40,9 @@ export interface App {
   readonly endpoints: readonly Endpoint[];
 }
 
+/** Nginx's status for a client that left before its answer. */
+const clientClosedRequest = 499;
+
 export function createApp(services: Services, options: AppOptions = {}): App {
   const { environment } = services;
   const refuses = accessCheck(options);
@@ -52,7 +55,12 @@ export function createApp(services: Services, options: AppOptions = {}): App {
   router.get("/openapi.json", () => jsonResponse(200, document()));
   router.get("/v1/openapi.json", () => jsonResponse(200, document()));
   router.notFound((context) => errorResponse(wrongMethod(context) ?? noSuchPath(), environment, context.req.raw));
-  router.onError((error, context) => errorResponse(error, environment, context.req.raw));
+  router.onError((error, context) => {
+    const request = context.req.raw;
+    // Nobody is there to read it, and leaving is no fault: it is not logged as one.
+    if (request.signal.aborted) return new Response(null, { status: clientClosedRequest });
+    return errorResponse(error, environment, request);
+  });
 
   function answerer({ definition, handle }: Endpoint): (context: Context<{ Bindings: Partial<Connection> }>) => Promise<Response> {
     const readQuery = definition.query === undefined ? undefined : queryReader(definition.query);

@@ -226,6 +226,35 @@ test("A foreground stream that is cut can be followed again by its run, from the
   assert.equal((await server.call("POST", "/v1/runs/run-123e4567-e89b-42d3-8a56-426614174000/stream", {})).status, 404);
 });
 
+test("A client that leaves in the middle of a stream, or before its response, ends nothing but its own waiting", async () => {
+  await using server = await openTestServer({ models: { demoTokenMilliseconds: 1 } });
+  const id = await newAgent(server);
+  const body = JSON.stringify({ input: "Count to 50", stream_tokens: true });
+  const stream = await server.app.request(`/v1/agents/${id}/messages/stream`, { method: "POST", body });
+  const reader = stream.body!.getReader();
+  const { run_id } = JSON.parse(new TextDecoder().decode((await reader.read()).value).slice("data: ".length)) as { run_id: string };
+  await reader.cancel();
+  const rest = await events(server, `/v1/runs/${run_id}/stream`, { starting_after: 0, include_pings: false });
+  assert.deepEqual(
+    rest.slice(-2).map((event) => event["stop_reason"] ?? event["message_type"]),
+    ["end_turn", "usage_statistics"],
+  );
+
+  const client = new AbortController();
+  const answer = server.app.request(`/v1/agents/${id}/messages`, {
+    method: "POST",
+    body: JSON.stringify({ input: "Count to 50" }),
+    signal: client.signal,
+  });
+  let runs: { id: string; status: string }[] = [];
+  while (runs.length === 0) runs = (await server.call("GET", "/v1/runs/active")).body;
+  client.abort();
+  assert.equal((await answer).status, 499);
+  await events(server, `/v1/runs/${runs[0]!.id}/stream`, {});
+  assert.equal((await server.call("GET", `/v1/runs/${runs[0]!.id}`)).body.status, "completed");
+  assert.deepEqual(server.errors, []);
+});
+
 test("A provider that is added serves its models at once, never shows its key, and is gone when deleted", async () => {
   const asked: string[] = [];
   const providerFetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
