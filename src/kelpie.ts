@@ -23,6 +23,7 @@ import { type App, createApp } from "./server/app.ts";
 import { defaultProject } from "./server/authentication.ts";
 import { stopping } from "./server/http-error.ts";
 import { listen, type Listening } from "./server/listen.ts";
+import { loadProviders } from "./server/providers.ts";
 import { SqliteStore } from "./storage/sqlite-store.ts";
 import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
@@ -93,6 +94,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const agents = createAgents({ store, environment, models, tools, actors, callback: postCallback });
   opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);
+  await loadProviders({ store, environment, models }, defaultProject);
   await actors.start();
 
   const services = {

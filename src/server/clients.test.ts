@@ -1,6 +1,8 @@
 /** What clients other than the current SDK do: older ones, and letta-code. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ModelCatalogue } from "../models/model-catalogue.ts";
+import { loadProviders } from "./providers.ts";
 import { openTestServer, type TestServer } from "./testing.ts";
 
 const legacy = { "user-agent": "letta-client/0.1.211" };
@@ -292,6 +294,27 @@ test("A provider that is added serves its models at once, never shows its key, a
   assert.equal((await server.call("DELETE", `/v1/providers/${created.body.id}`)).status, 200);
   assert.deepEqual((await server.call("GET", "/v1/models?provider_category=byok")).body, []);
   assert.equal((await server.call("GET", `/v1/providers/${created.body.id}`)).status, 404);
+});
+
+test("Stored providers are there again after a restart", async () => {
+  const providerFetch = async (): Promise<Response> => Response.json({ data: [{ id: "m" }] });
+  await using server = await openTestServer({ models: { fetch: providerFetch as never } });
+  await server.call("POST", "/v1/providers", { name: "mine", provider_type: "openai", api_key: "k" });
+  const { environment, store } = server.services;
+  const models = new ModelCatalogue({ environment, providers: [], fetch: providerFetch as never });
+  await loadProviders({ environment, store, models }, "default");
+  assert.equal((await models.describe("mine/m")).handle, "mine/m");
+});
+
+test("What there is none of is listed as none, so that the official client's lists end", async () => {
+  await using server = await openTestServer();
+  const id = await newAgent(server);
+  const { letta } = server;
+  const lists = [letta.agents.files.list(id), letta.agents.folders.list(id), letta.folders.list()] as const;
+  for (const list of lists) for await (const each of list) assert.fail(JSON.stringify(each));
+  assert.deepEqual(await letta.mcpServers.list(), []);
+  for (const path of ["/v1/groups", "/v1/identities", "/v1/sources", `/v1/agents/${id}/groups`])
+    assert.deepEqual((await server.call("GET", path)).body, []);
 });
 
 for (const [status, type] of [

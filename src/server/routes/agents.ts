@@ -110,6 +110,20 @@ export function agentRoutes(services: Services): Endpoint[] {
     endpoint(
       {
         method: "get",
+        path: "/v1/agents/{agent_id}/secrets",
+        summary: "Lists the secrets of an agent",
+        tag,
+        params,
+        response: z.array(z.object({ key: z.string(), value: z.string() })),
+      },
+      async ({ params: { agent_id }, project }) => {
+        const { secrets } = await agents.get(project, agent_id);
+        return Object.entries(secrets).map(([key, value]) => ({ key, value }));
+      },
+    ),
+    endpoint(
+      {
+        method: "get",
         path: "/v1/blocks/{block_id}/agents",
         summary: "Lists the agents that have a block",
         tag: "blocks",

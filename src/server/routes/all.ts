@@ -1,5 +1,6 @@
 import type { Endpoint } from "../endpoint.ts";
 import type { Services } from "../services.ts";
+import { absentRoutes } from "./absent.ts";
 import { actorRoutes } from "./actors.ts";
 import { agentMemoryRoutes } from "./agent-memory.ts";
 import { agentMessageRoutes } from "./agent-messages.ts";
@@ -9,7 +10,6 @@ import { archiveRoutes } from "./archives.ts";
 import { blockRoutes } from "./blocks.ts";
 import { conversationRoutes } from "./conversations.ts";
 import { healthRoutes } from "./health.ts";
-import { lettaCodeRoutes } from "./letta-code.ts";
 import { messageRoutes } from "./messages.ts";
 import { modelRoutes } from "./models.ts";
 import { passageRoutes } from "./passages.ts";
@@ -38,7 +38,7 @@ export function allEndpoints(services: Services): readonly Endpoint[] {
     ...providerRoutes(services),
     ...toolRoutes(services),
     ...tagRoutes(services),
-    ...lettaCodeRoutes(services),
+    ...absentRoutes(services),
     ...actorRoutes(services),
   ];
 }
