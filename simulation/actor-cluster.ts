@@ -7,12 +7,16 @@ import { type Header, headerKey } from "../src/actors/actor-rows.ts";
 import { defaultActorLimits } from "../src/actors/limits.ts";
 import type { ProcessTable } from "../src/actors/process-table.ts";
 import { SingleNodePlacement } from "../src/actors/single-node-placement.ts";
-import type { Batch } from "../src/storage/store.ts";
+import type { Batch, Store } from "../src/storage/store.ts";
 import type { Incarnation, SimulatedProcess } from "./process.ts";
 import type { RandomStream } from "./random.ts";
 import type { CallOutcome, World } from "./world.ts";
 
 export const project = "simulation";
+
+/** Long enough for what is left to do when the faults are over, and much less than clients allow for. */
+const settleMilliseconds = 120_000;
+const longTimeoutMilliseconds = 3_600_000;
 
 interface Node {
   /** One, unless a planted bug makes it several. */
@@ -29,18 +33,29 @@ export class ActorCluster {
   readonly #headers = new Map<string, Header>();
   readonly #applied = new Set<string>();
   readonly #sent = new Set<string>();
+  /** Invocations that the runtime has neither answered nor refused. */
+  readonly #unsettled = new Set<{ readonly incarnation: Incarnation; readonly text: string }>();
   /** Messages whose turn has not begun, by incarnation and actor. */
   readonly #waiting = new Map<string, Set<string>>();
 
-  /** `types` makes the kinds of actors for one incarnation. */
-  constructor(world: World, types: (incarnation: Incarnation) => readonly ActorType[]) {
+  /**
+   * `types` makes the kinds of actors for one incarnation; it may also register them itself. `beforeStop` runs before
+   * the runtimes of an incarnation stop in good order.
+   */
+  constructor(
+    world: World,
+    types: (incarnation: Incarnation, node: { readonly store: Store; readonly actors: Actors }) => readonly ActorType[],
+    beforeStop: (incarnation: Incarnation) => Promise<void> = async () => {},
+  ) {
     this.world = world;
     this.processes = Array.from({ length: world.swarm.processes }, (_, at) =>
       world.addProcess(
         `node-${at}`,
-        (incarnation) => this.#boot(incarnation, types(incarnation)),
-        async (incarnation) =>
-          void (await Promise.all(this.#nodes.get(incarnation)!.runtimes.map((runtime) => runtime[Symbol.asyncDispose]()))),
+        (incarnation) => this.#boot(incarnation, types),
+        async (incarnation) => {
+          await beforeStop(incarnation);
+          await Promise.all(this.#nodes.get(incarnation)!.runtimes.map((runtime) => runtime[Symbol.asyncDispose]()));
+        },
       ),
     );
     world.onApplied((batch, outcome, incarnation) => {
@@ -49,6 +64,11 @@ export class ActorCluster {
       this.#applied.add(batch.id);
       this.#checkHeaders(batch, incarnation);
     });
+  }
+
+  /** Resolves when the actors of an incarnation take messages. */
+  async started(incarnation: Incarnation): Promise<void> {
+    await this.#nodes.get(incarnation)!.started;
   }
 
   /** Invokes an actor from outside, as a client of one of the processes. */
@@ -65,7 +85,12 @@ export class ActorCluster {
       await node.started;
       const runtime = node.runtimes[world.moment() % node.runtimes.length]!;
       const waits = this.#wait(incarnation, id, JSON.stringify(message));
-      const reply = await runtime.invoke<Reply>(id, structuredClone(message), options).finally(waits);
+      const invocation = { incarnation, text: `${id.key} ${JSON.stringify(message)}` };
+      this.#unsettled.add(invocation);
+      const reply = await runtime.invoke<Reply>(id, structuredClone(message), options).finally(() => {
+        waits();
+        this.#unsettled.delete(invocation);
+      });
       // Still inside the process, at the instant at which its reply would leave.
       await onReply?.(reply);
       return reply;
@@ -118,6 +143,15 @@ export class ActorCluster {
     };
   }
 
+  /** Waits until every invocation of a living process is settled, also those that their clients have given up. */
+  async settle(): Promise<void> {
+    const { world } = this;
+    const left = (): string[] => [...this.#unsettled].filter(({ incarnation }) => incarnation.alive).map(({ text }) => text);
+    const deadline = Math.max(world.kernel.now, world.swarm.faultsUntil + world.swarm.outageMilliseconds) + settleMilliseconds;
+    while (left().length > 0 && world.kernel.now < deadline) await world.sleep(1_000);
+    for (const text of left()) world.violation(`An invocation was neither answered nor refused: ${text}`);
+  }
+
   cancel(process: SimulatedProcess, id: ActorId): void {
     const { incarnation } = process;
     if (incarnation === undefined || incarnation.paused) return;
@@ -126,7 +160,7 @@ export class ActorCluster {
     });
   }
 
-  #boot(incarnation: Incarnation, types: readonly ActorType[]): void {
+  #boot(incarnation: Incarnation, types: ConstructorParameters<typeof ActorCluster>[1]): void {
     const { world } = this;
     const store = world.storeFor(incarnation);
     const { environment } = incarnation;
@@ -141,10 +175,12 @@ export class ActorCluster {
     };
     const { wrapType, runtimesPerProcess = 1 } = world.mutant ?? {};
     const runtimes = Array.from({ length: runtimesPerProcess }, () => new ActorRuntime({ store, environment, placement, limits }));
-    for (const runtime of runtimes) for (const type of types) runtime.register(this.#watched(wrapType?.(type) ?? type, incarnation));
+    for (const runtime of runtimes)
+      for (const type of types(incarnation, { store, actors: runtime }))
+        runtime.register(this.#watched(wrapType?.(type) ?? type, incarnation));
     const started = Promise.all(runtimes.map((runtime) => runtime.start()));
-    // A process that cannot start exits, and is started again.
-    started.catch(() => incarnation.process.crash("could not start"));
+    // A process that cannot start exits, and is started again: with a pause, or an outage is one long loop.
+    started.catch(() => environment.clock.schedule(500, () => incarnation.process.crash("could not start")));
     this.#nodes.set(incarnation, { runtimes, started });
   }
 
@@ -236,7 +272,7 @@ export class Client {
     const { world } = this.#cluster;
     let isDoubtful = false;
     for (let attempt = 1; ; attempt++) {
-      const timeoutMilliseconds = this.random.chance(0.1) ? this.random.between(1, 50) : 30_000;
+      const timeoutMilliseconds = this.random.chance(0.1) ? this.random.between(1, 50) : longTimeoutMilliseconds;
       const outcome = await this.#cluster.invoke(
         this.#process,
         request.id,
@@ -264,7 +300,7 @@ export class Client {
           );
         if (error.name === "ActorElsewhereError") this.#process = this.random.pick(this.#cluster.processes);
       }
-      if (this.random.chance(0.02)) return { kind: isDoubtful ? "unknown" : "never" };
+      if (this.random.chance(isDoubtful ? 0.02 : 0.1)) return { kind: isDoubtful ? "unknown" : "never" };
       if (attempt > 200) {
         world.violation(
           `${JSON.stringify(request.message)} was never answered: ${attempt} attempts, the last one was ${outcome.kind === "error" ? outcome.error.message : "lost"}`,
@@ -291,4 +327,5 @@ export async function runClients(
     }
   };
   await Promise.all(Array.from({ length: clients }, (_, name) => live(name)));
+  await cluster.settle();
 }

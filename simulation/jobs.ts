@@ -54,6 +54,12 @@ export function smallRun(options: SwarmOptions): SwarmOptions {
     clients: 2,
     keys: Math.min(options.keys, 2),
     operationsPerClient: 3,
+    // Little waiting, so that most crossings are of work and not of timers.
+    thinkMilliseconds: Math.min(options.thinkMilliseconds, 50),
+    idleMilliseconds: Math.max(options.idleMilliseconds, 1_000),
+    faultsUntil: 0,
+    // A crash is on its way.
+    isCalm: false,
   };
 }
 

@@ -55,6 +55,8 @@ export interface StoreTwinOptions {
   readonly random: RandomStream;
   readonly latencyMilliseconds: { readonly lowest: number; readonly highest: number };
   readonly faults: StoreFaults;
+  /** Virtual times between which the store answers nobody: reads and commits fail, some commits with an unknown outcome. */
+  readonly outage?: { readonly from: number; readonly to: number };
   /** Faults stop at this virtual time, so that what must end can end. */
   readonly faultsUntil?: number;
   readonly onFault?: (kind: string) => void;
@@ -76,7 +78,7 @@ export class StoreTwin implements Store {
   read(queries: readonly Query[]): Promise<readonly Answer[]> {
     const { disk, incarnation, random, faults } = this.#options;
     if (!incarnation.cross("read")) return never();
-    const fails = this.#fails(random.fraction(), faults.readUnavailable, "readUnavailable");
+    const fails = this.#fails(random.fraction(), faults.readUnavailable, "readUnavailable") || this.#isOut();
     const [there, back] = [this.#latency(), this.#latency()];
     const details = `${queries.length} queries ${queries
       .slice(0, 3)
@@ -158,12 +160,20 @@ export class StoreTwin implements Store {
 
   #commitFate(draw: number): CommitFate {
     const { faults } = this.#options;
+    if (this.#isOut()) return draw < 0.5 ? "unknownLost" : "commitUnavailable";
     let below = 0;
     for (const fate of ["commitUnavailable", "unknownApplied", "unknownLost", "unknownLate"] as const) {
       below += faults[fate];
       if (this.#fails(draw, below, fate)) return fate;
     }
     return "ok";
+  }
+
+  #isOut(): boolean {
+    const { kernel, outage, onFault } = this.#options;
+    if (outage === undefined || kernel.now < outage.from || kernel.now >= outage.to) return false;
+    onFault?.("outage");
+    return true;
   }
 
   #fails(draw: number, chance: number, kind: string): boolean {

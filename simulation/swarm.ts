@@ -33,6 +33,10 @@ export interface SwarmOptions {
   readonly cachedRows: number;
   /** How long a client waits for one try. */
   readonly patienceMilliseconds: number;
+  /** How long the store answers nobody; 0: never. */
+  readonly outageMilliseconds: number;
+  /** Without any fault: then nothing may be late either. */
+  readonly isCalm: boolean;
   /** When faults stop: from then on everything has to end. */
   readonly faultsUntil: number;
 }
@@ -46,7 +50,7 @@ export function drawSwarm(random: KeyedRandom): SwarmOptions {
     { lowest: 1, highest: 30 },
     { lowest: 0.1, highest: 300 },
   ]);
-  return {
+  const options: SwarmOptions = {
     processes: stream.pick([1, 1, 2, 2, 3]),
     clients: stream.between(1, 6),
     keys: stream.pick([1, 1, 2, 3, 6]),
@@ -77,17 +81,22 @@ export function drawSwarm(random: KeyedRandom): SwarmOptions {
     patienceMilliseconds: Math.max(stream.pick([200, 2_000, 20_000]), 20 * storeLatencyMilliseconds.highest),
     faultsUntil: 20_000,
     cachedRows: stream.pick([1, 4, 1_000]),
+    outageMilliseconds: stream.chance(0.25) ? stream.pick([500, 5_000, 40_000]) : 0,
+    isCalm: false,
   };
+  return stream.chance(0.1) ? withoutFaults(options) : options;
 }
 
 /** The same world without a fault: what a run must at least survive. */
 export function withoutFaults(options: SwarmOptions): SwarmOptions {
   return {
     ...options,
+    isCalm: true,
     storeFaults: noStoreFaults,
     modelFaults: noModelFaults,
     outsideFaults: noOutsideFaults,
     replyLost: 0,
+    outageMilliseconds: 0,
     crashEveryMilliseconds: 0,
     pauseEveryMilliseconds: 0,
   };

@@ -64,7 +64,7 @@ export class World {
   #calls = 0;
 
   constructor(options: WorldOptions) {
-    this.kernel = new Kernel({ trace: options.trace, limits: { eventsMax: 500_000, virtualMillisecondsMax: 2 * 3_600_000 } });
+    this.kernel = new Kernel({ trace: options.trace, limits: { eventsMax: 200_000, virtualMillisecondsMax: 2 * 3_600_000 } });
     this.random = new KeyedRandom(options.seed);
     this.swarm = options.swarm;
     this.mutant = options.mutant;
@@ -143,6 +143,7 @@ export class World {
       latencyMilliseconds: this.swarm.storeLatencyMilliseconds,
       faults: this.swarm.storeFaults,
       faultsUntil: this.swarm.faultsUntil,
+      ...(this.swarm.outageMilliseconds === 0 ? {} : { outage: this.#outage() }),
       onFault: (kind) => this.countFault(kind),
       onApplied: (batch, outcome) => {
         for (const listener of this.#appliedListeners) listener(batch, outcome, incarnation);
@@ -196,6 +197,12 @@ export class World {
         });
       });
     });
+  }
+
+  /** The same for every process. */
+  #outage(): { readonly from: number; readonly to: number } {
+    const from = new KeyedRandom(this.random.seed).stream("outage").fraction() * this.swarm.faultsUntil;
+    return { from, to: from + this.swarm.outageMilliseconds };
   }
 
   /** Calls `act` again and again, `mean` milliseconds apart on average, until the faults stop. */

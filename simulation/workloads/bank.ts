@@ -8,18 +8,31 @@
 import type { Actor, ActorId, ActorType, Turn } from "../../src/actors/actor.ts";
 import { decodeJson, encodeJson } from "../../src/base/json.ts";
 import { encodeTuple, type Tuple, tupleRange } from "../../src/base/tuple.ts";
-import { ActorCluster, project, runClients, storedRow } from "../actor-cluster.ts";
+import { ActorCluster, type Client, project, runClients, storedRow } from "../actor-cluster.ts";
 import type { Workload } from "../run.ts";
 import type { World } from "../world.ts";
 
 interface Transfer {
+  readonly kind: "transfer";
   readonly id: string;
   readonly from: number;
   readonly to: number;
 }
 
+/** Adds up all accounts: they have to be seen as they were at one time. */
+interface Audit {
+  readonly kind: "audit";
+  readonly id: string;
+  readonly accounts: number;
+}
+
 interface Receipt extends Transfer {
   readonly moved: boolean;
+}
+
+/** What a teller throws when the coins do not add up: nobody may ever be told so. */
+class MissingCoinsError extends Error {
+  override readonly name = "MissingCoinsError";
 }
 
 const coinsEach = 10;
@@ -43,7 +56,13 @@ export const bank: Workload = {
     const acknowledged: { readonly teller: ActorId; readonly id: string }[] = [];
     await runClients(cluster, async (client, name, operation) => {
       const teller = client.random.pick(tellers);
-      const transfer = { id: `${name}.${operation}`, from: client.random.below(accounts), to: client.random.below(accounts) };
+      if (client.random.chance(0.3)) return await audit(world, client, teller, { kind: "audit", id: `${name}.${operation}`, accounts });
+      const transfer: Transfer = {
+        kind: "transfer",
+        id: `${name}.${operation}`,
+        from: client.random.below(accounts),
+        to: client.random.below(accounts),
+      };
       const settled = await client.request<Receipt>({
         id: teller,
         message: transfer,
@@ -61,8 +80,26 @@ export const bank: Workload = {
 
 const tellerType: ActorType = { type: "teller", create: () => new Teller() as Actor };
 
-class Teller implements Actor<Transfer, Receipt> {
-  async receive(transfer: Transfer, turn: Turn): Promise<Receipt> {
+/** Invokes with an id or without: an audit writes nothing, and is answered from a read alone where it may be. */
+async function audit(world: World, client: Client, teller: ActorId, message: Audit): Promise<void> {
+  const settled = await client.request<number>({ id: teller, message, ...(client.random.chance(0.5) ? {} : { invocationId: message.id }) });
+  if (settled.kind === "reply" && settled.reply !== message.accounts * coinsEach)
+    world.violation(`An audit was told of ${settled.reply} coins`);
+}
+
+class Teller implements Actor<Transfer | Audit, Receipt | number> {
+  async receive(message: Transfer | Audit, turn: Turn): Promise<Receipt | number> {
+    return message.kind === "audit" ? await this.#audit(message, turn) : await this.#transfer(message, turn);
+  }
+
+  async #audit({ accounts }: Audit, turn: Turn): Promise<number> {
+    let total = 0;
+    for (let name = 0; name < accounts; name++) total += (await turn.shared.get<number>(accountKey(name)))!;
+    if (total > accounts * coinsEach) throw new MissingCoinsError(`There are ${total} coins`);
+    return total;
+  }
+
+  async #transfer(transfer: Transfer, turn: Turn): Promise<Receipt> {
     const from = (await turn.shared.get<number>(accountKey(transfer.from)))!;
     const to = (await turn.shared.get<number>(accountKey(transfer.to)))!;
     const moved = from > 0 && transfer.from !== transfer.to;

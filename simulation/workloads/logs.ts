@@ -54,6 +54,7 @@ export const handover: Workload = {
     processes: Math.max(2, swarm.processes),
     crashEveryMilliseconds: swarm.crashEveryMilliseconds || 500,
     restartAfterMilliseconds: Math.max(100, swarm.restartAfterMilliseconds),
+    isCalm: false,
     idleMilliseconds: Math.min(50, swarm.idleMilliseconds),
   }),
   run: runLogs,

@@ -5,7 +5,7 @@
  * a plain sorted map. A program that changes something also takes a place in the actor's journal; the journal that is
  * stored in the end says which programs with an unknown outcome happened, and the rows have to be what it makes them.
  */
-import type { Actor, ActorId, ActorType, Turn } from "../../src/actors/actor.ts";
+import type { Activation, Actor, ActorId, ActorType, Turn } from "../../src/actors/actor.ts";
 import { decodeJson } from "../../src/base/json.ts";
 import { decodeTuple, tupleRange } from "../../src/base/tuple.ts";
 import { ActorCluster, project, runClients, storedRow } from "../actor-cluster.ts";
@@ -21,6 +21,8 @@ type Step =
   | { readonly kind: "set"; readonly place: Place; readonly value: string }
   | { readonly kind: "delete"; readonly place: Place }
   | { readonly kind: "get"; readonly place: Place }
+  /** Reads outside the turn while it goes on, for nothing: it must not change what anybody sees later. */
+  | { readonly kind: "peek"; readonly place: Place }
   | { readonly kind: "list"; readonly first?: number; readonly limit: number; readonly reverse: boolean; readonly after?: Place };
 
 interface Program {
@@ -62,7 +64,9 @@ export const rows: Workload = {
   name: "rows",
   checks: "what turns see of their own rows, in memory and in the store, is what a sorted map would show",
   run: async (world) => {
-    const cluster = new ActorCluster(world, () => [{ type: "rows", create: () => new RowsActor() as Actor } satisfies ActorType]);
+    const cluster = new ActorCluster(world, () => [
+      { type: "rows", create: (activation) => new RowsActor(activation) as Actor } satisfies ActorType,
+    ]);
     const ids = Array.from({ length: Math.min(2, world.swarm.keys) }, (_, at): ActorId => ({ project, type: "rows", key: `rows-${at}` }));
     const histories = new Map<string, Operation<Program, Result>[]>(ids.map(({ key }) => [key, []]));
     const programs = new Map<string, Program>();
@@ -118,11 +122,18 @@ async function check(
 }
 
 class RowsActor implements Actor<Program, Result> {
+  readonly #activation: Activation;
+
+  constructor(activation: Activation) {
+    this.#activation = activation;
+  }
+
   async receive(program: Program, turn: Turn): Promise<Result> {
     const seen: unknown[] = [];
     for (const step of program.steps) {
       if (step.kind === "set") turn.state.set(["row", ...step.place], step.value);
       else if (step.kind === "delete") turn.state.delete(["row", ...step.place]);
+      else if (step.kind === "peek") this.#activation.state.get(["row", ...step.place]).catch(() => {});
       else if (step.kind === "get") seen.push((await turn.state.get<string>(["row", ...step.place])) ?? null);
       else {
         const prefix = step.first === undefined ? ["row"] : ["row", step.first];
@@ -144,7 +155,7 @@ function applyToMap(map: Map<string, string>, step: Step): unknown[] {
   if (step.kind === "set") map.set(step.place.join(), step.value);
   else if (step.kind === "delete") map.delete(step.place.join());
   else if (step.kind === "get") return [map.get(step.place.join()) ?? null];
-  else {
+  else if (step.kind === "list") {
     const { first, limit, reverse, after } = step;
     let found = [...map].toSorted().filter(([place]) => first === undefined || place.startsWith(`${first},`));
     if (reverse) found.reverse();
@@ -162,7 +173,7 @@ function drawProgram(random: RandomStream, entry: string): Program {
   const place = (): Place => [random.below(3), random.below(4)];
   const isReading = random.chance(0.3);
   const steps = Array.from({ length: random.between(1, 6) }, (_, at): Step => {
-    const kind = random.pick(isReading ? (["get", "list"] as const) : (["set", "set", "delete", "get", "list"] as const));
+    const kind = random.pick(isReading ? (["get", "list"] as const) : (["set", "set", "delete", "get", "peek", "list"] as const));
     if (kind === "set") return { kind, place: place(), value: `${entry}/${at}` };
     if (kind !== "list") return { kind, place: place() };
     const first = random.chance(0.5) ? { first: random.below(3) } : {};
