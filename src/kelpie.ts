@@ -29,6 +29,8 @@ import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
 import { ToolRegistry } from "./tools/tool-registry.ts";
 
+export { actorOf, defineActor } from "./actors/define-actor.ts";
+
 export interface KelpieOptions {
   /** Where everything is kept. Whoever gives one closes it. By default a SQLite file in `dataDirectory`. */
   readonly store?: Store;
