@@ -58,7 +58,10 @@ export async function startPostgres(directory: string): Promise<PostgresEngine |
   if (user !== undefined) chownSync(directory, user.uid, user.gid);
   const as = { cwd: directory, ...(user === undefined ? {} : { uid: user.uid, gid: user.gid }) };
   const data = join(directory, "data");
-  execFileSync(join(binaries!, "initdb"), ["--pgdata", data, "--auth", "trust", "--username", "bench", "--no-sync"], { ...as, stdio: "ignore" });
+  execFileSync(join(binaries!, "initdb"), ["--pgdata", data, "--auth", "trust", "--username", "bench", "--no-sync"], {
+    ...as,
+    stdio: "ignore",
+  });
   const child = spawn(join(binaries!, "postgres"), ["-D", data, "-k", directory, "-c", "listen_addresses="], { ...as, stdio: "ignore" });
   await untilConnects(child, join(directory, ".s.PGSQL.5432"));
   return {

@@ -80,7 +80,10 @@ export interface LoadResult {
 }
 
 /** Runs `load`; `next` gives the path of a call and is told the body of its reply. */
-export async function runLoad(load: Load, next: () => { path: string; body: string; onReply: (body: string) => void }): Promise<LoadResult> {
+export async function runLoad(
+  load: Load,
+  next: () => { path: string; body: string; onReply: (body: string) => void },
+): Promise<LoadResult> {
   const callers = await Promise.all(Array.from({ length: load.callers }, () => HttpCaller.connect(load.port)));
   const latencies = new Samples();
   const begin = performance.now();

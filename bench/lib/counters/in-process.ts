@@ -38,7 +38,8 @@ async function measureHot(directory: string): Promise<{ hotRead: Spread; hotDura
   await measureReads(hotReads / 10);
   const hotRead = await measureReads(hotReads);
   const hotDurable = await measure(durableCalls, () => hot.add({ by: 1 }));
-  for (let index = 0; index < actorsStored; index += 1_000) await Promise.all(Array.from({ length: 1_000 }, (_, at) => addTo(kelpie.actors, index + at)));
+  for (let index = 0; index < actorsStored; index += 1_000)
+    await Promise.all(Array.from({ length: 1_000 }, (_, at) => addTo(kelpie.actors, index + at)));
   return { hotRead, hotDurable };
 }
 

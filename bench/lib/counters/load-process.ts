@@ -37,7 +37,8 @@ answerQuestions({
     const keys = [...counts.keys()].slice(-sample);
     for (const key of keys) {
       const { body } = await caller.post(pathOf(key), '{"by":0}');
-      if (Number(body) !== counts.get(key)) throw new Error(`${server}: counter ${key} is ${body}, and ${counts.get(key)} calls were acknowledged`);
+      if (Number(body) !== counts.get(key))
+        throw new Error(`${server}: counter ${key} is ${body}, and ${counts.get(key)} calls were acknowledged`);
     }
     caller.close();
     return keys.length;

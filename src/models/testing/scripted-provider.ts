@@ -61,7 +61,8 @@ export interface ScriptedAnswer {
 export interface RawAnswer {
   readonly status?: number;
   readonly headers?: { readonly [name: string]: string };
-  readonly steps: readonly Step[];
+  /** Each is asked for when the one before it is written. */
+  readonly steps: Iterable<Step>;
 }
 
 /** What to write; or how many milliseconds to wait; or what to write for ever, as fast as it is read; or `cut`, or `silence`. */
