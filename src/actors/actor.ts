@@ -122,7 +122,8 @@ export interface InvokeOptions {
   /**
    * Chosen by the outermost caller, the same for every retry: makes the invocation take effect at most once. 1 to 200
    * characters. The outcome is kept for at least 15 minutes after it took effect: retry no later than that after the
-   * first attempt. An invocation that threw has left nothing, and a retry runs it again. Needs a message and a reply
+   * first attempt. An invocation that threw is run again by a retry: it has left nothing, except what its turn had made
+   * `durable`. Needs a message and a reply
    * that are JSON; a repeat is answered with the reply as JSON gives it back.
    */
   readonly invocationId?: string;

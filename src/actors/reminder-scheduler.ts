@@ -20,6 +20,8 @@ import type { ActorLimits } from "./limits.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 const pollMilliseconds = 10_000;
+/** Between two passes, also where a reminder is set again and again for a time that is over. */
+const passMillisecondsMin = 1;
 const earlyMilliseconds = 600_000;
 const pageRows = 32;
 const backoffMillisecondsMin = 1_000;
@@ -98,7 +100,7 @@ export class ReminderScheduler {
 
   async #run(): Promise<void> {
     const { clock, log } = this.#environment;
-    while (!this.#stop.signal.aborted) {
+    for (;;) {
       this.#nextPass = clock.now() + pollMilliseconds;
       try {
         await this.#pass();
@@ -107,10 +109,10 @@ export class ReminderScheduler {
         log.write("warn", "Reminders could not be read", { error });
         this.#nextPass = clock.now() + backoffMillisecondsMin;
       }
+      if (this.#stop.signal.aborted) return;
       const wait = Math.min(this.#nextPass - clock.now(), pollMilliseconds);
-      if (wait <= 0 || this.#stop.signal.aborted) continue;
       this.#wake = new AbortController();
-      await clock.sleep(wait, this.#wake.signal);
+      await clock.sleep(Math.max(wait, passMillisecondsMin), this.#wake.signal);
       this.#wake = undefined;
     }
   }
