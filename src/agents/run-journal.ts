@@ -311,9 +311,11 @@ async function settleCalls(
 ): Promise<Committed> {
   const { calls } = state.progress;
   if (calls.some((call) => call.state !== "done")) return continueRun(journal, turn, state, log);
-  const label = { runId: state.run.id, stepId: state.progress.step.id };
   const appended = await append(journal, turn, state.context, [
-    { ...label, id: state.progress.step.toolMessageId, body: { role: "tool", returns: calls.map((call) => call.result!) } },
+    toolMessage(
+      state,
+      calls.map((call) => call.result!),
+    ),
   ]);
   log.messages(appended.messages);
   const history = [
@@ -396,7 +398,7 @@ export async function endRun(
 
 /** Gives every call that has no result one that says why (R5). */
 async function closeOpenCalls(journal: JournalContext, turn: Turn, state: JournalState, log: EventLog): Promise<JournalState> {
-  const { calls, step } = state.progress;
+  const { calls } = state.progress;
   if (calls.length === 0) return state;
   const returns = calls.map((call): ToolReturn => {
     if (call.result !== undefined) return call.result;
@@ -407,11 +409,16 @@ async function closeOpenCalls(journal: JournalContext, turn: Turn, state: Journa
       : "The run was ended before this call was made";
     return { tool_call_id: call.call.tool_call_id, status: "error", tool_return: text };
   });
-  const appended = await append(journal, turn, state.context, [
-    { runId: state.run.id, stepId: step.id, id: step.toolMessageId, body: { role: "tool", returns } },
-  ]);
+  const appended = await append(journal, turn, state.context, [toolMessage(state, returns)]);
   log.messages(appended.messages);
   return { ...state, context: appended.context, progress: { ...state.progress, calls: [] } };
+}
+
+/** The results of a step's calls, in one message; that of a single call has the tool's name, as in Letta. */
+function toolMessage({ run, progress }: JournalState, returns: readonly ToolReturn[]): NewMessage {
+  const { step, calls } = progress;
+  const name = calls.length === 1 ? calls[0]!.call.name : undefined;
+  return { runId: run.id, stepId: step.id, id: step.toolMessageId, name, body: { role: "tool", returns } };
 }
 
 /**
