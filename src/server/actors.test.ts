@@ -3,6 +3,8 @@ import { test } from "node:test";
 import { z } from "@hono/zod-openapi";
 import type { Turn } from "../actors/actor.ts";
 import { defineActor } from "../actors/define-actor.ts";
+import { bodyBytesMax } from "./json-body.ts";
+import { listen } from "./listen.ts";
 import { openTestServer } from "./testing.ts";
 
 const Counter = defineActor({
@@ -51,7 +53,14 @@ test("A repeat under one Idempotency-Key takes effect once and has the same answ
   assert.match(other.body.detail, /^headers\.Idempotency-Key: /);
 });
 
-for (const { name, path, body, headers, status, detail } of [
+const refusals: readonly {
+  name: string;
+  path: string;
+  body?: unknown;
+  headers?: Record<string, string>;
+  status: number;
+  detail: RegExp;
+}[] = [
   { name: "an unknown type", path: "/v1/actors/robot/ada/add", status: 404, detail: /^NOT_FOUND: Actor type not found with id='robot'/ },
   { name: "a type that is not for HTTP", path: "/v1/actors/conversation/ada/send", status: 404, detail: /^NOT_FOUND: Actor type/ },
   { name: "a type that no type can have", path: "/v1/actors/a%20b/ada/add", status: 422, detail: /^path\.type: / },
@@ -93,7 +102,9 @@ for (const { name, path, body, headers, status, detail } of [
     detail: /./,
   },
   { name: "an actor that fails", path: "/v1/actors/counter/ada/fail", status: 500, detail: /^An unknown error occurred$/ },
-] as { name: string; path: string; body?: unknown; headers?: Record<string, string>; status: number; detail: RegExp }[])
+];
+
+for (const { name, path, body, headers, status, detail } of refusals)
   test(`Calling with ${name} → ${status}`, async () => {
     await using server = await openTestServer({ actors: [Counter] });
     const answer = await server.call("POST", path, body, headers ?? {});
@@ -110,4 +121,64 @@ test("A full mailbox → 429 with the time to wait", async () => {
   const full = answers.filter((answer) => answer.status === 429);
   assert.ok(full.length > 0, JSON.stringify(answers.map((answer) => answer.status)));
   for (const answer of full) assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/);
+});
+
+test("Over a socket, past the router, calls are answered as through it", async () => {
+  await using server = await openTestServer({ actors: [Counter] });
+  const listening = await listen(server.app, {
+    host: "127.0.0.1",
+    port: 0,
+    hasKey: false,
+    environment: server.services.environment,
+    close: () => {},
+  });
+  const calls = [
+    { path: "/v1/actors/counter/a%2Fb/add", body: { by: 2 } },
+    { path: "/v1/actors/counter/a%2Fb/read" },
+    { path: "/v1/actors/counter/a%2Fb/nothing/" },
+    { path: "/latest/actors/counter/a%2Fb/read" },
+    { path: "/v1/actors/counter/100%/read" },
+    { path: "/v1/actors/counter/ada/add", body: "{" },
+    { path: "/v1/actors/counter/ada/read", body: "null" },
+    { path: "/v1/actors/counter/ada" },
+    { path: "/v1/actors/counter/ada/add/more" },
+    ...refusals,
+  ];
+  for (const { path, body, headers = {} } of calls as { path: string; body?: unknown; headers?: Record<string, string> }[]) {
+    const routed = await server.call("POST", path, body, headers);
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    const direct = await fetch(listening.url + path, { method: "POST", headers, ...(text === undefined ? {} : { body: text }) });
+    assert.equal(direct.status, routed.status, path);
+    const answered = (await direct.json()) as { trace_id?: string; count?: number };
+    assert.deepEqual({ ...answered, trace_id: null, count: null }, { ...routed.body, trace_id: null, count: null }, path);
+    assert.equal(direct.headers.get("content-type"), "application/json");
+  }
+  await listening.close(100);
+});
+
+test("Over a socket, a call needs the key, a local name and a body within the limit", async () => {
+  for (const [options, headers, status] of [
+    [{ key: "k" }, {}, 401],
+    [{ key: "k" }, { authorization: "Bearer k" }, 200],
+    [{ loopbackOnly: true }, { origin: "http://evil.example" }, 403],
+    [{ loopbackOnly: true }, {}, 200],
+  ] as const) {
+    await using server = await openTestServer({ actors: [Counter], ...options });
+    const listening = await listen(server.app, {
+      host: "127.0.0.1",
+      port: 0,
+      hasKey: true,
+      environment: server.services.environment,
+      close: () => {},
+    });
+    const url = `${listening.url}/v1/actors/counter/ada/add`;
+    assert.equal((await fetch(url, { method: "POST", headers, body: '{"by":1}' })).status, status);
+    if (status === 200) {
+      const large = await fetch(url, { method: "POST", headers, body: Buffer.alloc(bodyBytesMax + 1, 0x20) }).catch(() => undefined);
+      // The client may see the connection close while it still sends; the answer itself is a 413.
+      assert.ok(large === undefined || large.status === 413);
+      assert.equal((await server.call("POST", "/v1/actors/counter/ada/read", undefined, headers)).body, 1);
+    }
+    await listening.close(100);
+  }
 });

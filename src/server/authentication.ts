@@ -8,13 +8,19 @@ export interface AccessOptions {
   readonly loopbackOnly?: boolean;
 }
 
+/** What access depends on. A `Request` is one. */
+export interface RequestHead {
+  readonly url: string;
+  readonly headers: { get(name: string): string | null };
+}
+
 /** The tenant of every request, as there is one key. */
 export const defaultProject = "default";
 
 const openPaths: ReadonlySet<string> = new Set(["/v1/health", "/v1/ready"]);
 
 /** Makes the check of one request: the refusal, or nothing. `path` has no trailing slash. */
-export function accessCheck(options: AccessOptions): (request: Request, path: string) => HttpError | undefined {
+export function accessCheck(options: AccessOptions): (request: RequestHead, path: string) => HttpError | undefined {
   const { key, loopbackOnly } = options;
   return (request, path) => {
     if (loopbackOnly === true) {
@@ -30,7 +36,7 @@ export function accessCheck(options: AccessOptions): (request: Request, path: st
  * A web page can make a browser send requests to this machine, under a name of its own that resolves to 127.0.0.1
  * (DNS rebinding) or across origins. Both show in headers that a page cannot forge.
  */
-function foreignHost(request: Request): HttpError | undefined {
+function foreignHost(request: RequestHead): HttpError | undefined {
   const host = hostOf(request.url);
   if (!isLoopbackName(host))
     return forbidden(
@@ -57,7 +63,7 @@ export function isLoopbackName(host: string): boolean {
   );
 }
 
-function presentsKey(headers: Headers, key: string): boolean {
+function presentsKey(headers: RequestHead["headers"], key: string): boolean {
   const bearer = /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1];
   // V1's older clients send the password in a header of their own.
   const presented = bearer ?? /^password +(.+)$/.exec(headers.get("x-bare-password") ?? "")?.[1];

@@ -34,20 +34,37 @@ import { ToolRuleError } from "../tools/tool-rules.ts";
 import { ProviderNameTakenError } from "./providers.ts";
 import { conflict, HttpError, invalidArgument, notFound, retryAfter, tooLarge, unprocessable } from "./http-error.ts";
 
+/** An answer before it is anybody's response. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
 /** The answer to a request that failed with `error`. What nobody expected is logged under the trace id that the answer carries, and says nothing of the inside. */
+export function errorAnswer(error: unknown, environment: Environment, request: { readonly method: string; readonly url: string }): Answer {
+  const known = error instanceof HttpError ? error : translate(error);
+  if (known !== undefined) {
+    const body = known.status === 422 ? { trace_id: traceId(environment), ...known.body } : known.body;
+    return jsonAnswer(known.status, body, known.headers);
+  }
+  const trace = traceId(environment);
+  environment.log.write("error", "A request failed", { trace, method: request.method, path: pathOf(request.url), error });
+  return jsonAnswer(500, { detail: "An unknown error occurred", trace_id: trace });
+}
+
+/** `errorAnswer` as a response. */
 export function errorResponse(
   error: unknown,
   environment: Environment,
   request: { readonly method: string; readonly url: string },
 ): Response {
-  const known = error instanceof HttpError ? error : translate(error);
-  if (known !== undefined) {
-    const body = known.status === 422 ? { trace_id: traceId(environment), ...known.body } : known.body;
-    return jsonResponse(known.status, body, known.headers);
-  }
-  const trace = traceId(environment);
-  environment.log.write("error", "A request failed", { trace, method: request.method, path: pathOf(request.url), error });
-  return jsonResponse(500, { detail: "An unknown error occurred", trace_id: trace });
+  const { status, headers, body } = errorAnswer(error, environment, request);
+  return new Response(body, { status, headers });
+}
+
+export function jsonAnswer(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Answer {
+  return { status, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) };
 }
 
 export function jsonResponse(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Response {

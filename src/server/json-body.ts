@@ -65,7 +65,7 @@ export async function readBody(request: Request, bytesMax: number): Promise<Arra
   return Buffer.concat(chunks);
 }
 
-function bodyTooLarge(bytesMax: number): HttpError {
+export function bodyTooLarge(bytesMax: number): HttpError {
   return tooLarge(`The body has at most ${bytesMax} bytes. Send less at once`);
 }
 

@@ -13,6 +13,7 @@ const environment = new RealEnvironment({ write: () => {} });
 function streamingApp(follow: (signal: AbortSignal) => AsyncIterable<readonly StreamEvent[]>, closing: AbortSignal): App {
   return {
     endpoints: [],
+    callActor: () => undefined,
     request: () => Promise.reject(new Error("Not over HTTP")),
     fetch: (_request, connection) => {
       void pump(new EventStream({ follow, runId: "run-1", after: 0, includePings: false }), connection!.openSink(), environment, closing);
@@ -21,7 +22,12 @@ function streamingApp(follow: (signal: AbortSignal) => AsyncIterable<readonly St
   };
 }
 
-const plainApp: App = { endpoints: [], request: () => Promise.reject(new Error("Not over HTTP")), fetch: () => new Response("hello") };
+const plainApp: App = {
+  endpoints: [],
+  callActor: () => undefined,
+  request: () => Promise.reject(new Error("Not over HTTP")),
+  fetch: () => new Response("hello"),
+};
 
 async function start(app: App, close: () => void = () => {}): Promise<Listening> {
   return await listen(app, { host: "127.0.0.1", port: 0, hasKey: false, environment, close });

@@ -6,6 +6,7 @@ import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Environment } from "../environment/environment.ts";
 import type { App } from "./app.ts";
 import { isLoopbackName } from "./authentication.ts";
+import { bodyBytesMax, bodyTooLarge } from "./json-body.ts";
 import { socketSink } from "./socket-sink.ts";
 
 export interface ListenOptions {
@@ -97,7 +98,46 @@ function listenerOf(app: App): (incoming: IncomingMessage, outgoing: ServerRespo
       }),
     { hostname: "localhost" },
   );
-  return (incoming, outgoing) => void listener(incoming, outgoing);
+  return (incoming, outgoing) => {
+    if (!answerActorCall(app, incoming, outgoing)) void listener(incoming, outgoing);
+  };
+}
+
+/** Calls to actors go past the router, straight from Node's request to its response. False: this is another request. */
+function answerActorCall(app: App, incoming: IncomingMessage, outgoing: ServerResponse): boolean {
+  const { method, url = "", headers } = incoming;
+  if (method !== "POST" || !url.startsWith("/v1/actors/")) return false;
+  const head = { url: `http://${headers.host ?? "localhost"}${url}`, headers: { get: (name: string) => singleHeader(headers[name]) } };
+  const answer = app.callActor(head, () => readIncoming(incoming));
+  if (answer === undefined) return false;
+  void answer.then(({ status, headers: answered, body }) => {
+    // The rest of a body that was refused is not read: the connection cannot carry another request.
+    const rest = incoming.complete ? {} : { connection: "close" };
+    outgoing.writeHead(status, { ...answered, ...rest, "content-length": Buffer.byteLength(body) });
+    outgoing.end(body);
+  });
+  return true;
+}
+
+function singleHeader(value: string | readonly string[] | undefined): string | null {
+  return typeof value === "string" ? value : (value?.join(", ") ?? null);
+}
+
+/** @throws {HttpError} 413 over the limit. Never settles for a client that leaves: nobody is there to answer. */
+function readIncoming(incoming: IncomingMessage): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let total = 0;
+    incoming.on("data", (chunk: Buffer) => {
+      total += chunk.length;
+      if (total > bodyBytesMax) {
+        incoming.pause();
+        reject(bodyTooLarge(bodyBytesMax));
+      } else chunks.push(chunk);
+    });
+    incoming.on("end", () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+    incoming.on("error", () => {});
+  });
 }
 
 async function bind(server: Server, host: string, port: number): Promise<void> {

@@ -1,15 +1,19 @@
 import { z } from "@hono/zod-openapi";
+import type { RequestHead } from "../authentication.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound, show, unprocessable } from "../http-error.ts";
 import { jsonValue } from "../schemas/common.ts";
 import type { Services } from "../services.ts";
+import { validate } from "../validation.ts";
+
+const keyLengthMax = 500;
 
 const params = z.object({
   type: z.string().regex(/^[a-zA-Z0-9._-]{1,100}$/, "expected 1 to 100 letters, digits, dots, lines or underscores"),
   key: z
     .string()
     .min(1)
-    .max(500)
+    .max(keyLengthMax)
     .refine((key) => key.isWellFormed(), "expected well-formed text"),
   method: z.string().min(1).max(100),
 });
@@ -17,8 +21,18 @@ const params = z.object({
 export const invocationMillisecondsDefault = 60_000;
 export const invocationMillisecondsMax = 3_600_000;
 
+/** A call to an actor, as a request names it. */
+export interface ActorCall {
+  readonly project: string;
+  readonly type: string;
+  readonly key: string;
+  readonly method: string;
+  readonly body: unknown;
+  readonly headers: RequestHead["headers"];
+}
+
 /** Calls to actors that users of Kelpie define. This path carries the most requests, so it does nothing that it need not. */
-export function actorRoutes({ actors, actorTypes }: Services): Endpoint[] {
+export function actorRoutes(services: Services): Endpoint[] {
   return [
     endpoint(
       {
@@ -30,28 +44,41 @@ export function actorRoutes({ actors, actorTypes }: Services): Endpoint[] {
         body: jsonValue,
         bodyOptional: true,
       },
-      async ({ params: { type, key, method }, body, headers, project }) => {
-        const actorType = actorTypes.get(type);
-        if (actorType?.parse === undefined) throw notFound("actor type", type);
-        const message = actorType.parse(method, body);
-        const invocationId = invocationIdOf(headers);
-        return await actors.invoke({ project, type, key }, message, {
-          timeoutMilliseconds: timeoutOf(headers),
-          ...(invocationId === undefined ? {} : { invocationId }),
-        });
-      },
+      ({ params: { type, key, method }, body, headers, project }) => invokeActor(services, { project, type, key, method, body, headers }),
     ),
   ];
 }
 
-function invocationIdOf(headers: Headers): string | undefined {
+/** @throws {HttpError} and what the actor's turn throws. */
+export async function invokeActor({ actors, actorTypes }: Pick<Services, "actors" | "actorTypes">, call: ActorCall): Promise<unknown> {
+  const actorType = actorTypes.get(call.type);
+  // What no actor could be called is told by the schema; asking it first would cost more than the rest of the way.
+  if (
+    actorType?.parse === undefined ||
+    call.key === "" ||
+    call.key.length > keyLengthMax ||
+    !call.key.isWellFormed() ||
+    call.method === ""
+  ) {
+    validate(params, { type: call.type, key: call.key, method: call.method }, "path");
+    throw notFound("actor type", call.type);
+  }
+  const message = actorType.parse(call.method, call.body);
+  const invocationId = invocationIdOf(call.headers);
+  return await actors.invoke({ project: call.project, type: call.type, key: call.key }, message, {
+    timeoutMilliseconds: timeoutOf(call.headers),
+    ...(invocationId === undefined ? {} : { invocationId }),
+  });
+}
+
+function invocationIdOf(headers: RequestHead["headers"]): string | undefined {
   const id = headers.get("idempotency-key");
   if (id === null) return undefined;
   if (id.length < 1 || id.length > 200) throw unprocessable(`headers.Idempotency-Key: expected 1 to 200 characters, received ${id.length}`);
   return id;
 }
 
-function timeoutOf(headers: Headers): number {
+function timeoutOf(headers: RequestHead["headers"]): number {
   const text = headers.get("kelpie-timeout-milliseconds");
   if (text === null) return invocationMillisecondsDefault;
   const milliseconds = Number(text);
