@@ -9,3 +9,12 @@ export function isLegacyClient(headers: Headers): boolean {
   const version = /^(?:@letta-ai\/)?letta-client\/(\d+)\./.exec(userAgent)?.[1];
   return version === undefined || Number(version) < 1;
 }
+
+/**
+ * letta-code before 0.30 takes `before` for older and `after` for newer in every list of messages, as V1 did. In a
+ * conversation's list, newest first, the official SDKs mean the opposite: `after` is further along the list.
+ */
+export function pagesByTime(headers: Headers): boolean {
+  const minor = /^letta-code\/0\.(\d+)\./.exec(headers.get("user-agent") ?? "")?.[1];
+  return minor !== undefined && Number(minor) < 30;
+}

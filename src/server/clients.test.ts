@@ -83,6 +83,31 @@ test("A new agent's conversation begins with the messages that it was given", as
   );
 });
 
+for (const [client, older, newer] of [
+  ["letta-code/0.25.9", "before", "after"],
+  ["letta-code/0.32.18", "after", "before"],
+  ["Letta/JS 1.12.1", "after", "before"],
+] as const)
+  test(`${client} reads a conversation, newest first, to its end with ${older}=`, async () => {
+    await using server = await openTestServer();
+    const agentId = await newAgent(server);
+    const conversation = (await server.call("POST", `/v1/conversations?agent_id=${agentId}`)).body.id as string;
+    for (const input of ["one", "two", "three"])
+      await server.call("POST", `/v1/conversations/${conversation}/messages`, { input, streaming: false });
+    const page = async (query: string): Promise<string[]> => {
+      const path = `/v1/conversations/${conversation}/messages?${query}`;
+      const { body } = await server.call("GET", path, undefined, { "user-agent": client });
+      return (body as { id: string }[]).map(({ id }) => id);
+    };
+    const all = await page("order=desc");
+    assert.equal(all.length, 7, "the system message, three questions, three answers");
+    const read = await page("order=desc&limit=2");
+    for (let next = read; next.length > 0; read.push(...next)) next = await page(`order=desc&limit=2&${older}=${read.at(-1)}`);
+    assert.deepEqual(read, all);
+    assert.deepEqual(await page(`order=desc&${newer}=${all[3]}`), all.slice(0, 3));
+    assert.deepEqual(await page(`order=asc&after=${all[3]}`), all.slice(0, 3).toReversed(), "oldest first, all clients agree");
+  });
+
 /** `letta-api.md` 2.3 and 2.4: what letta-code 0.32 asks for in a turn with a client-side tool. */
 test("letta-code's recorded sequence of requests works from the first model to the answered tool call", async () => {
   await using server = await openTestServer();

@@ -3,6 +3,7 @@ import type { ConversationAddress, ConversationRecord } from "../../agents/conve
 import { NotFoundError } from "../../agents/conversation-service.ts";
 import { isActive, type RunRecord } from "../../agents/run.ts";
 import { scan } from "../../memory/scan.ts";
+import { pagesByTime } from "../client-version.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { generateText } from "../generate.ts";
 import { conflict, HttpError, notFound, unprocessable } from "../http-error.ts";
@@ -363,15 +364,16 @@ export function conversationRoutes(services: Services): Endpoint[] {
         query: messageQuery,
         response: messageListSchema,
       },
-      async ({ params: { conversation_id }, query, project }) => {
+      async ({ params: { conversation_id }, query, project, headers }) => {
         const address = await addressOf(project, conversation_id, query.agent_id);
         const scope = { conversation: address.conversationId === "default" ? address.agentId : address.conversationId };
+        const isSwapped = query.order === "desc" && pagesByTime(headers);
         return (
           await listMessages(
             store,
             project,
             scope,
-            { ...pageOf(query), reverse: query.order === "desc" },
+            { ...pageOf(isSwapped ? { ...query, after: query.before, before: query.after } : query), reverse: query.order === "desc" },
             query.include_return_message_types,
           )
         ).flat();
