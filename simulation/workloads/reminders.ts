@@ -110,8 +110,12 @@ class Alarm implements Actor<Message, null> {
   }
 
   async remind(reminder: Reminder, turn: Turn): Promise<void> {
-    if (this.#incarnation.environment.clock.now() < reminder.due)
-      this.#world.violation(`A reminder of ${this.#activation.id.key} arrived before it was due`);
+    const { swarm } = this.#world;
+    const late = this.#incarnation.environment.clock.now() - reminder.due;
+    // A full mailbox refuses a reminder too, and it comes again later.
+    if (swarm.isCalm && swarm.mailboxMax > swarm.clients && late > 1_000 + 20 * swarm.storeLatencyMilliseconds.highest)
+      this.#world.violation(`A reminder of ${this.#activation.id.key} came ${late} ms late though nothing was wrong`);
+    if (late < 0) this.#world.violation(`A reminder of ${this.#activation.id.key} arrived before it was due`);
     await append(turn, { kind: "fired", name: reminder.name, payload: reminder.payload as string });
   }
 }
