@@ -23,7 +23,7 @@ import { actorName, describeActor, validateActorId, validateActorType, validateI
 import { Envelope, type Invocation, type Task } from "./envelope.ts";
 import { fingerprint } from "./fingerprint.ts";
 import { type ActorLimits, defaultActorLimits, timeoutMillisecondsDefault, timeoutMillisecondsMax } from "./limits.ts";
-import { LiveActivation } from "./live-activation.ts";
+import { type ActivationOwner, LiveActivation } from "./live-activation.ts";
 import { estimateBytes } from "./message-size.ts";
 import type { Placement } from "./placement.ts";
 import { RecencyList } from "./recency-list.ts";
@@ -41,6 +41,7 @@ export class ActorRuntime implements Actors {
   readonly #recency = new RecencyList<LiveActivation>();
   /** Of the activations, those that are being evicted. */
   readonly #leaving = new Set<LiveActivation>();
+  readonly #owner: ActivationOwner = { activationEnded: (ended) => this.#replace(ended) };
   #state: "new" | "started" | "stopping" = "new";
   #cancelSweep: Cancel | undefined;
   #stopped: Promise<void> | undefined;
@@ -128,14 +129,14 @@ export class ActorRuntime implements Actors {
   }
 
   #make(id: ActorId, name: string, type: ActorType): LiveActivation {
-    const activation = new LiveActivation(id, { name, type, services: this.#services, onEnded: (ended) => this.#replace(ended, type) });
+    const activation = new LiveActivation(id, { name, type, services: this.#services, owner: this.#owner });
     this.#activations.set(name, activation);
     return activation;
   }
 
   /** An activation has ended: what waits goes on in a fresh one. */
-  #replace(ended: LiveActivation, type: ActorType): void {
-    const { id, name } = ended;
+  #replace(ended: LiveActivation): void {
+    const { id, name, type } = ended;
     this.#recency.remove(ended);
     this.#leaving.delete(ended);
     this.#activations.delete(name);

@@ -155,6 +155,23 @@ test("turn.durable() resolves when what the turn has written so far is durable",
   assert.equal(await runtime.invoke(one, async (turn: Turn) => await turn.state.get(["b"])), undefined);
 });
 
+test("A turn whose last part fails after a durable one is not said to have left nothing", async () => {
+  const { runtime, store, environment } = await startNode([Anything]);
+  await runtime.invoke(one, increment);
+  const work: Work = async (turn) => {
+    turn.state.set(["a"], 1);
+    await turn.durable();
+    store.commitFault = () => "unavailable";
+    turn.state.set(["b"], 2);
+  };
+  const rejected = assert.rejects(runtime.invoke(one, work), ActivationLostError);
+  await environment.clock.advance(40_000);
+  await rejected;
+  store.commitFault = () => undefined;
+  const rows = await runtime.invoke<unknown[]>(one, async (turn: Turn) => await turn.state.list([], { limit: 10 }));
+  assert.equal(rows.length, 2, "the count and the first part");
+});
+
 test("turn.durable() waits for the turns before, and claims an actor that is not claimed yet", async () => {
   const { runtime, store } = await startNode([Anything]);
   await settle();
@@ -209,7 +226,11 @@ test("Turns that are large one by one do not share a batch, and all become durab
     async (turn) => {
       for (let row = 0; row < 60; row++) turn.state.set([name, row], value);
     };
-  await Promise.all([0, 1, 2, 3].map((name) => runtime.invoke(one, large(name))));
+  store.hold();
+  const turns = [0, 1, 2, 3].map((name) => runtime.invoke(one, large(name)));
+  await settle();
+  store.release();
+  await Promise.all(turns);
   for (const batch of store.batches) assert.ok(batch.writes.length <= 61, `${batch.writes.length} writes in a batch`);
   const rows = await runtime.invoke<unknown[]>(one, async (turn: Turn) => await turn.state.list([], { limit: 1_000 }));
   assert.equal(rows.length, 4 * 60 + 1);

@@ -25,7 +25,7 @@ import { describeActor } from "./actor-id.ts";
 import { type BucketSpan, type Header, headerKey, headerSchema, type InvocationRecord } from "./actor-rows.ts";
 import { recordInvocations } from "./deduplication.ts";
 import { gatheredBytesMax, gatheredTurnsMax } from "./limits.ts";
-import { OwnRows, type RowTexts } from "./own-rows.ts";
+import { OwnRows, type PendingRows, type RowTexts } from "./own-rows.ts";
 import { type BatchEnd, type Part, PendingBatch } from "./pending-batch.ts";
 import type { ActorServices } from "./services.ts";
 
@@ -34,24 +34,26 @@ const attemptsMax = 12;
 
 const nothingPending: readonly RowTexts[] = [];
 
-export class CommitPipeline {
+export class CommitPipeline implements PendingRows {
   readonly rows: OwnRows;
   readonly #id: ActorId;
   readonly #services: ActorServices;
-  readonly #onFailed: (error: Error) => void;
-  #header: Header | undefined;
+  readonly #activation: { end(error: Error): void };
+  #epoch = 0;
+  #ver = 0;
+  #dedup: BucketSpan | undefined;
   #version: Version | null = null;
   #isClaimed = false;
   #gathering: PendingBatch | undefined;
   #onItsWay: PendingBatch | undefined;
   #failure: Error | undefined;
 
-  /** `onFailed` is told when nothing can be committed any more. */
-  constructor(id: ActorId, services: ActorServices, onFailed: (error: Error) => void) {
+  /** `activation` is ended when nothing can be committed any more. */
+  constructor(id: ActorId, services: ActorServices, activation: { end(error: Error): void }) {
     this.#id = id;
     this.#services = services;
-    this.#onFailed = onFailed;
-    this.rows = new OwnRows(id, services.store, services.limits, () => this.#pendingRows());
+    this.#activation = activation;
+    this.rows = new OwnRows(id, services.store, services.limits, this);
   }
 
   /** Reads who may commit now: one round trip. What is read after it is protected by the claim (P3). */
@@ -59,8 +61,10 @@ export class CommitPipeline {
     const [answer] = await this.#services.store.read([{ key: headerKey(this.#id) }]);
     const entry = answer?.[0];
     this.#version = entry?.version ?? null;
-    this.#header = entry && decodeJson<Header>(entry.value);
-    return this.#header;
+    if (entry === undefined) return undefined;
+    const header = decodeJson<Header>(entry.value);
+    this.#keep(header);
+    return header;
   }
 
   /** Whether the actor is claimed, or will be by a batch that was made (P3). */
@@ -75,7 +79,7 @@ export class CommitPipeline {
 
   /** The time buckets with records of earlier batches. */
   get dedup(): BucketSpan | undefined {
-    return this.#header?.dedup;
+    return this.#dedup;
   }
 
   /** The record of an invocation in a batch that is not durable yet. */
@@ -123,7 +127,7 @@ export class CommitPipeline {
     return batch === undefined || (batch.turns < gatheredTurnsMax && batch.bytes + part.bytes <= gatheredBytesMax);
   }
 
-  #pendingRows(): readonly RowTexts[] {
+  get pendingRows(): readonly RowTexts[] {
     if (this.#gathering !== undefined)
       return this.#onItsWay === undefined ? [this.#gathering.rows] : [this.#onItsWay.rows, this.#gathering.rows];
     return this.#onItsWay === undefined ? nothingPending : [this.#onItsWay.rows];
@@ -140,11 +144,11 @@ export class CommitPipeline {
   async #send(pending: PendingBatch): Promise<void> {
     const { environment, placement } = this.#services;
     const isClaim = !this.#isClaimed;
-    const { writes, span } = recordInvocations(this.#id, this.#header?.dedup, pending.records, environment.clock.now());
+    const { writes, span } = recordInvocations(this.#id, this.#dedup, pending.records, environment.clock.now());
     const header: Header = {
       owner: placement.node,
-      epoch: (this.#header?.epoch ?? 0) + (isClaim ? 1 : 0),
-      ver: (this.#header?.ver ?? 0) + 1,
+      epoch: this.#epoch + (isClaim ? 1 : 0),
+      ver: this.#ver + 1,
       lastBatch: environment.random.uuid(),
       schema: headerSchema,
       ...(span === undefined ? {} : { dedup: span }),
@@ -181,7 +185,7 @@ export class CommitPipeline {
     if (outcome.ok) {
       assert(this.#version === null || outcome.version > this.#version, "S3: the version of a header grows");
       this.#version = outcome.version;
-      this.#header = header;
+      this.#keep(header);
       this.#isClaimed = true;
       return { kind: "durable" };
     }
@@ -191,6 +195,13 @@ export class CommitPipeline {
       kind: "failed",
       error: new ActivationLostError(`Another activation of ${describeActor(this.#id)} has taken over: this one cannot commit`),
     };
+  }
+
+  /** Of a header only what the next one is made of: there are many activations at rest. */
+  #keep(header: Header): void {
+    this.#epoch = header.epoch;
+    this.#ver = header.ver;
+    this.#dedup = header.dedup;
   }
 
   #rowWrites(pending: PendingBatch): Write[] {
@@ -235,7 +246,7 @@ export class CommitPipeline {
   #fail(error: Error): void {
     if (this.#failure !== undefined) return;
     this.abandon(error);
-    this.#onFailed(error);
+    this.#activation.end(error);
   }
 
   /** What those who wait for a batch are told when it could not be committed. */

@@ -39,12 +39,17 @@ import type { ActorServices } from "./services.ts";
 
 type TurnEnd = { readonly kind: "reply"; readonly reply: unknown } | { readonly kind: "error"; readonly error: unknown };
 
+/** Who has made an activation, and is told of its end. */
+export interface ActivationOwner {
+  activationEnded(activation: LiveActivation): void;
+}
+
 export class LiveActivation implements Activation, TurnHost {
   readonly id: ActorId;
   readonly name: string;
-  readonly #type: ActorType;
+  readonly type: ActorType;
   readonly #services: ActorServices;
-  readonly #onEnded: (activation: LiveActivation) => void;
+  readonly #owner: ActivationOwner;
   readonly #pipeline: CommitPipeline;
   #actor: Actor | undefined;
   #mailbox: Mailbox | undefined;
@@ -70,15 +75,15 @@ export class LiveActivation implements Activation, TurnHost {
       readonly name: string;
       readonly type: ActorType;
       readonly services: ActorServices;
-      readonly onEnded: (activation: LiveActivation) => void;
+      readonly owner: ActivationOwner;
     },
   ) {
     this.id = id;
     this.name = options.name;
-    this.#type = options.type;
+    this.type = options.type;
     this.#services = options.services;
-    this.#onEnded = options.onEnded;
-    this.#pipeline = new CommitPipeline(id, options.services, (error) => this.end(error));
+    this.#owner = options.owner;
+    this.#pipeline = new CommitPipeline(id, options.services, this);
   }
 
   // What the actor's behaviour uses.
@@ -177,7 +182,7 @@ export class LiveActivation implements Activation, TurnHost {
     this.#current?.reject((this.#turn?.durableParts ?? 0) > 0 ? lost : error);
     this.#drop(lost, ["own"]);
     this.#controller?.abort(lost);
-    this.#onEnded(this);
+    this.#owner.activationEnded(this);
     this.#onQuiet?.();
   }
 
@@ -247,7 +252,7 @@ export class LiveActivation implements Activation, TurnHost {
         );
       environment.probe("actors.takenOver");
     }
-    const actor = this.#type.create(this);
+    const actor = this.type.create(this);
     await actor.activate?.();
     this.#actor = actor;
   }

@@ -5,7 +5,7 @@ import { compareBytes } from "../base/bytes.ts";
 import { encodeTuple, type Tuple } from "../base/tuple.ts";
 import { actor, startNode, type TestNode } from "../../test/support/actor-node.ts";
 import { settle } from "../../test/support/manual-environment.ts";
-import { LimitError } from "../storage/store.ts";
+import { LimitError, storeLimits } from "../storage/store.ts";
 import type { ActorType, Turn } from "./actor.ts";
 
 type Work = (turn: Turn) => Promise<unknown>;
@@ -67,13 +67,15 @@ function expected(model: ReadonlyMap<string, Row>, { prefix, limit, reverse, aft
 test("get and list see the store, the batches on their way and the turn's own changes, in every combination", async () => {
   await fc.assert(
     fc.asyncProperty(
-      anyChanges,
+      fc.oneof(anyChanges, fc.constant(keys.map((key, value) => ({ key, value })))),
       anyChanges,
       anyChanges,
       anyChanges,
       fc.array(anyQuestion, { minLength: 1, maxLength: 4 }),
-      async (durable, onItsWay, gathering, own, questions) => {
+      fc.constantFrom(6, 10_000),
+      async (durable, onItsWay, gathering, own, questions, rangeEntries) => {
         const node = await startNode([Anything], { limits: { cachedRows: 3 } });
+        node.store.limits = { ...node.store.limits, rangeEntries };
         await node.runtime.invoke(one, async (turn: Turn) => apply(turn, durable));
         node.store.hold();
         const before = [onItsWay, gathering].map((changes) => node.runtime.invoke(one, async (turn: Turn) => apply(turn, changes)));
@@ -93,13 +95,14 @@ test("get and list see the store, the batches on their way and the turn's own ch
         await checkStored(node, model);
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 300 },
   );
 });
 
 /** A fresh activation, which remembers nothing, sees the same. */
 async function checkStored(node: TestNode, model: ReadonlyMap<string, Row>): Promise<void> {
   await node.runtime[Symbol.asyncDispose]();
+  node.store.limits = storeLimits;
   const next = await startNode([Anything], { store: node.store });
   const all: Question = { prefix: [], limit: 100, reverse: false };
   const rows = await next.runtime.invoke(one, async (turn: Turn) => await turn.state.list([], { limit: 100 }));

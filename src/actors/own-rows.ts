@@ -17,6 +17,11 @@ import type { ActorLimits } from "./limits.ts";
 /** Rows by name: JSON text, or `null` for a row that is not there. */
 export type RowTexts = ReadonlyMap<string, string | null>;
 
+export interface PendingRows {
+  /** The rows of batches that are not durable yet, the oldest batch first. */
+  readonly pendingRows: readonly RowTexts[];
+}
+
 /**
  * A row's name is a letter for the place of its key, and the bytes of the rest of its key as Latin-1: short, and in
  * the order of the keys.
@@ -36,15 +41,14 @@ export class OwnRows {
   readonly #id: ActorId;
   readonly #store: Store;
   readonly #limits: ActorLimits;
-  /** The rows of batches that are not durable yet, the oldest batch first. */
-  readonly #pending: () => readonly RowTexts[];
+  readonly #pending: PendingRows;
   // Made when first needed: most activations at rest remember nothing.
   #remembered: Map<string, string | null> | undefined;
   #rememberedBytes = 0;
   #commits = 0;
   #prefixBytes = 0;
 
-  constructor(id: ActorId, store: Store, limits: ActorLimits, pending: () => readonly RowTexts[]) {
+  constructor(id: ActorId, store: Store, limits: ActorLimits, pending: PendingRows) {
     this.#id = id;
     this.#store = store;
     this.#limits = limits;
@@ -138,7 +142,7 @@ export class OwnRows {
   #known(name: string, turn?: RowTexts): string | null | undefined {
     let text = turn?.get(name);
     if (text !== undefined) return text;
-    const pending = this.#pending();
+    const pending = this.#pending.pendingRows;
     for (let index = pending.length - 1; index >= 0; index--) {
       text = pending[index]!.get(name);
       if (text !== undefined) return text;
@@ -154,7 +158,7 @@ export class OwnRows {
 
   #changesBetween(begin: string, end: string, turn: RowTexts | undefined): Map<string, string | null> {
     const changes = new Map<string, string | null>();
-    for (const rows of turn === undefined ? this.#pending() : [...this.#pending(), turn])
+    for (const rows of turn === undefined ? this.#pending.pendingRows : [...this.#pending.pendingRows, turn])
       for (const [name, text] of rows) if (name >= begin && name < end) changes.set(name, text);
     return changes;
   }

@@ -15,7 +15,8 @@ export type CommitFault = "unavailable" | "unknownApplied" | "unknownLost";
 
 /** A store that fails on command, counts what it is asked, and holds commits back. */
 export class FaultyStore implements Store {
-  readonly limits: StoreLimits;
+  /** A test may make them narrower. */
+  limits: StoreLimits;
   readonly #store: Store;
   /** Decides what becomes of the next commit; `undefined` lets it through. */
   commitFault: (batch: Batch) => CommitFault | undefined = () => undefined;
