@@ -1,5 +1,4 @@
-import { randomFillSync } from "node:crypto";
-import { formatUuid } from "../base/ids.ts";
+import { randomFillSync, randomUUID } from "node:crypto";
 import type { Cancel, Clock, Environment, Log, LogFields, LogLevel, Random } from "./environment.ts";
 
 const levels: readonly LogLevel[] = ["debug", "info", "warn", "error"];
@@ -66,7 +65,7 @@ class RealRandom implements Random {
       randomFillSync(this.#pool);
       this.#used = 0;
     }
-    const bytes = Uint8Array.from(this.#pool.subarray(this.#used, this.#used + count));
+    const bytes = new Uint8Array(this.#pool.subarray(this.#used, this.#used + count));
     this.#used += count;
     return bytes;
   }
@@ -76,7 +75,7 @@ class RealRandom implements Random {
   }
 
   uuid(): string {
-    return formatUuid(this.bytes(16));
+    return randomUUID();
   }
 }
 

@@ -27,6 +27,7 @@ import {
   StoreUnavailableError,
   validateBatch,
   validateQueries,
+  type Value,
   type Version,
   type Write,
 } from "./store.ts";
@@ -234,11 +235,11 @@ export class SqliteStore implements Store {
     const outcomes = group.map(({ batch }): CommitOutcome => {
       const known = this.#outcomes.get(batch.id);
       if (known !== undefined) return known;
-      const failedCheck = this.#failedCheck(batch.checks);
-      if (failedCheck >= 0) return { ok: false, failedCheck };
       // A batch that only checks costs no write, and so no `fsync`.
-      if (batch.writes.length > 0) version++;
-      for (const write of batch.writes) this.#apply(write, version);
+      const next = batch.writes.length > 0 ? version + 1 : version;
+      const failedCheck = this.#applyIfHolds(batch, next);
+      if (failedCheck >= 0) return { ok: false, failedCheck };
+      version = next;
       const outcome: CommitOutcome = { ok: true, version };
       this.#outcomes.set(batch.id, outcome);
       applied.push(batch);
@@ -246,6 +247,25 @@ export class SqliteStore implements Store {
     });
     if (version > first) this.#statements.setVersion.run(version);
     return outcomes;
+  }
+
+  /** Applies a batch if its checks hold. The index of the first that does not, or -1. */
+  #applyIfHolds({ checks, writes }: Batch, version: Version): number {
+    const [check, write] = [checks[0], writes[0]];
+    // An actor's commit: its one check is of the row that it writes first, and one statement does both.
+    const isCompareAndSet = checks.length === 1 && write?.kind === "set" && write.key === check!.key;
+    const failedCheck = isCompareAndSet ? this.#compareAndSet(check!, write.value, version) : this.#failedCheck(checks);
+    if (failedCheck >= 0) return failedCheck;
+    for (let index = isCompareAndSet ? 1 : 0; index < writes.length; index++) this.#apply(writes[index]!, version);
+    return -1;
+  }
+
+  /** 0 if the check does not hold, else -1. */
+  #compareAndSet(check: Check, value: Value, version: Version): number {
+    const { insertAbsent, replaceVersion } = this.#statements;
+    const { changes } =
+      check.version === null ? insertAbsent.run(check.key, value, version) : replaceVersion.run(value, version, check.key, check.version);
+    return changes === 0 ? 0 : -1;
   }
 
   /** The index of the first check that does not hold, or -1. */
@@ -341,6 +361,8 @@ const texts = {
   rangeReverse: "SELECT key, value, version FROM kv WHERE key >= ? AND key < ? ORDER BY key DESC LIMIT ?",
   versionOf: "SELECT version FROM kv WHERE key = ?",
   set: "INSERT INTO kv VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version",
+  insertAbsent: "INSERT INTO kv VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
+  replaceVersion: "UPDATE kv SET value = ?, version = ? WHERE key = ? AND version = ?",
   delete: "DELETE FROM kv WHERE key = ?",
   deleteRange: "DELETE FROM kv WHERE key >= ? AND key < ?",
   version: "SELECT version FROM counter",

@@ -66,6 +66,22 @@ export function describeStoreContract(name: string, parts: StoreUnderTest): void
           );
         });
 
+      test("the check of a row that the batch then sets holds or fails as any other", async () => {
+        const at = space();
+        const key = at("a");
+        const compareAndSet = (version: Version | null, value: string): ReturnType<typeof commit> =>
+          commit([{ kind: "set", key, value: bytes(value) }, set(at("other"), value), del(at("gone"))], [{ key, version }]);
+        assert.deepEqual(await compareAndSet(1, "too early"), { ok: false, failedCheck: 0 });
+        const first = await compareAndSet(null, "first");
+        assert.ok(first.ok);
+        assert.deepEqual(await compareAndSet(null, "again"), { ok: false, failedCheck: 0 });
+        const second = await compareAndSet(first.version, "second");
+        assert.ok(second.ok);
+        assert.deepEqual(await compareAndSet(first.version, "stale"), { ok: false, failedCheck: 0 });
+        assert.deepEqual(await contents(harness.store, at), { a: "second", other: "second" });
+        assert.equal(await versionOf(key), second.version);
+      });
+
       test("a batch without writes only checks", async () => {
         const at = space();
         assert.equal((await commit([], [{ key: at("a"), version: null }])).ok, true);
