@@ -68,7 +68,7 @@ export interface Activation {
   background(work: Promise<void>): void;
 }
 
-/** One message being handled. Usable until `receive` returns. May run several times when it uses `shared`. */
+/** One message being handled. Usable until `receive` returns. May run several times when it uses `shared`: its fields must not remember an earlier run. */
 export interface Turn {
   readonly state: ScopedStore;
   /**

@@ -82,6 +82,12 @@ export class CommitPipeline implements PendingRows {
     return this.#dedup;
   }
 
+  get pendingRows(): readonly RowTexts[] {
+    if (this.#gathering !== undefined)
+      return this.#onItsWay === undefined ? [this.#gathering.rows] : [this.#onItsWay.rows, this.#gathering.rows];
+    return this.#onItsWay === undefined ? nothingPending : [this.#onItsWay.rows];
+  }
+
   /** The record of an invocation in a batch that is not durable yet. */
   pendingRecord(invocation: string): InvocationRecord | undefined {
     return this.#gathering?.records.get(invocation) ?? this.#onItsWay?.records.get(invocation);
@@ -125,12 +131,6 @@ export class CommitPipeline implements PendingRows {
   #hasRoomFor(part: Part): boolean {
     const batch = this.#gathering;
     return batch === undefined || (batch.turns < gatheredTurnsMax && batch.bytes + part.bytes <= gatheredBytesMax);
-  }
-
-  get pendingRows(): readonly RowTexts[] {
-    if (this.#gathering !== undefined)
-      return this.#onItsWay === undefined ? [this.#gathering.rows] : [this.#onItsWay.rows, this.#gathering.rows];
-    return this.#onItsWay === undefined ? nothingPending : [this.#onItsWay.rows];
   }
 
   #sendNext(): void {
