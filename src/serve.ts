@@ -4,7 +4,6 @@ import type { RunningServer } from "./cli/program.ts";
 import { ConfigError, type LoadedConfig, loadConfig } from "./config.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
 import { createKelpie, storeFile } from "./kelpie.ts";
-import { demoModelInfo } from "./models/demo-model.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders, ProviderConfigurationError } from "./models/providers.ts";
 import { ListenError } from "./server/listen.ts";
@@ -15,12 +14,13 @@ type Variables = Readonly<Record<string, string | undefined>>;
 
 export async function serve(options: ReadonlyMap<string, string>, variables: Variables): Promise<RunningServer> {
   const { config, warnings, providers, models, environment } = loadServices(options, variables);
+  // Which model new agents get is known once the providers have told theirs; the store opens meanwhile.
+  const asked = config.defaultModel === undefined && Object.keys(providers).length > 0 ? models.list() : undefined;
   const kelpie = await opened(
     createKelpie({ environment, models, dataDirectory: config.dataDirectory, stopMilliseconds: config.stopSeconds * 1_000 }),
   );
   try {
-    // A local provider that was configured has a default model only once it was asked for its models.
-    if (Object.keys(providers).length > 0 && models.defaultHandle === demoModelInfo.handle) await models.list();
+    await asked;
     const listening = await opened(kelpie.serve({ port: config.port, host: config.host, apiKey: config.apiKey }));
     return {
       url: listening.url,

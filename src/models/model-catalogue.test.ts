@@ -42,7 +42,7 @@ test("A provider's models are listed, the default first, the demo model last, wi
     models: ["gpt-4o", "text-embedding-3-small", "whisper-1", "gpt-4.1-mini", "gpt-4o-audio-preview"],
   });
   const { catalogue } = bench({ OPENAI_API_KEY: "k", OPENAI_API_BASE: provider.url });
-  assert.equal(catalogue.defaultHandle, "openai/gpt-5-mini", "Before it is asked, its usual model is assumed");
+  assert.equal(catalogue.defaultHandle, "letta/auto", "Before it is asked, nobody knows what it has");
   assert.deepEqual(await handles(catalogue), ["openai/gpt-4.1-mini", "openai/gpt-4o", "kelpie/demo"]);
   assert.equal(catalogue.defaultHandle, "openai/gpt-4.1-mini");
   assert.equal((await catalogue.describe("openai/gpt-4.1-mini")).contextWindow, 128_000);
@@ -93,7 +93,7 @@ test("Ollama's models come with their context windows, embedding models apart", 
         : { text: "Hello" },
   );
   const { catalogue } = bench({ OLLAMA_BASE_URL: provider.url }, { contextWindowMax: 1_000_000 });
-  assert.equal(catalogue.defaultHandle, "kelpie/demo", "Nothing is known of a local server before it is asked");
+  assert.equal(catalogue.defaultHandle, "letta/auto", "Nothing is known of a local server before it is asked");
   assert.equal((await catalogue.describe("letta/auto")).handle, "ollama/llama3.2:latest");
   assert.deepEqual(
     (await catalogue.list()).map(({ handle, contextWindow }) => [handle, contextWindow]),
@@ -316,6 +316,19 @@ test("The configured default goes first, and letta/auto is that", async () => {
   assert.equal(catalogue.defaultHandle, "vllm/b");
   assert.deepEqual(await handles(catalogue), ["vllm/b", "vllm/a", "kelpie/demo"]);
   assert.equal((await catalogue.open("letta/auto")).handle, "vllm/b");
+});
+
+test("The first agent after a start gets a model that the provider has, not one that it usually has", async () => {
+  await using provider = await ScriptedProvider.start(() => ({ text: "" }), { models: ["house-model"] });
+  const { catalogue } = bench({ OPENAI_API_KEY: "k", OPENAI_API_BASE: provider.url });
+  assert.equal((await catalogue.describe(catalogue.defaultHandle)).handle, "openai/house-model");
+  assert.equal(catalogue.defaultHandle, "openai/house-model");
+});
+
+test("A provider that does not answer is taken to have its usual model", async () => {
+  const { catalogue } = bench({ OPENAI_API_KEY: "k", OPENAI_API_BASE: "http://127.0.0.1:1" });
+  assert.equal((await catalogue.describe(catalogue.defaultHandle)).handle, "openai/gpt-5-mini");
+  assert.equal(catalogue.defaultHandle, "openai/gpt-5-mini");
 });
 
 test("A default of letta/auto does not go round in circles", async () => {

@@ -40,7 +40,9 @@ const listMilliseconds = 60_000;
 /** A handle that is not in the list asks again, but not more often than this. */
 const askAgainMilliseconds = 5_000;
 const handlesInMessageMax = 50;
-const autoHandles: ReadonlySet<string> = new Set(["letta/auto", "letta/auto-fast"]);
+const autoHandle = "letta/auto";
+const autoHandles: ReadonlySet<string> = new Set([autoHandle, "letta/auto-fast"]);
+const never = -Infinity;
 
 interface Entry {
   readonly provider: Provider;
@@ -80,7 +82,7 @@ export class ModelCatalogue implements Models {
   addProvider(provider: Provider): void {
     if (this.#entries.has(provider.name) || provider.name === "kelpie" || provider.name === "letta")
       throw new ProviderConfigurationError(`Cannot add a provider named ${provider.name}: the name is taken`);
-    this.#entries.set(provider.name, { provider, found: undefined, askedAt: -Infinity, asking: undefined, error: undefined });
+    this.#entries.set(provider.name, { provider, found: undefined, askedAt: never, asking: undefined, error: undefined });
   }
 
   /** Whether there was one of this name. Calls that are under way go on. */
@@ -98,6 +100,7 @@ export class ModelCatalogue implements Models {
     await this.#discover(provider);
   }
 
+  /** `letta/auto` until the provider that decides was asked for its models. */
   get defaultHandle(): string {
     return this.#configuredDefault ?? this.#firstDefault() ?? demoModelInfo.handle;
   }
@@ -136,8 +139,8 @@ export class ModelCatalogue implements Models {
 
   async #resolve(handle: string): Promise<Resolved> {
     if (autoHandles.has(handle)) {
-      // A configured local provider has a default only once it was asked.
-      if (this.#configuredDefault === undefined && this.defaultHandle === demoModelInfo.handle) await this.list();
+      // A provider has a default only once it was asked, and a local one only while it is there.
+      if (this.#configuredDefault === undefined && [autoHandle, demoModelInfo.handle].includes(this.defaultHandle)) await this.list();
       return autoHandles.has(this.defaultHandle) ? { info: demoModelInfo } : this.#resolve(this.defaultHandle);
     }
     const known = this.#find(handle);
@@ -172,10 +175,11 @@ export class ModelCatalogue implements Models {
 
   /** The best model of the first provider that is configured and has one. */
   #firstDefault(): string | undefined {
-    for (const { provider, found } of this.#entries.values()) {
+    for (const { provider, found, askedAt } of this.#entries.values()) {
       if (provider.category !== "base") continue;
+      if (askedAt === never) return autoHandle;
       const names = found?.models.map(({ name }) => name);
-      // Before a provider has told its models, its usual ones are assumed; a local one has none.
+      // A provider that did not answer is taken to have its usual models; a local one has none.
       const name =
         names === undefined
           ? provider.preferredModels[0]
