@@ -16,6 +16,7 @@ import { SingleNodePlacement } from "./actors/single-node-placement.ts";
 import { createAgents } from "./agents/agents.ts";
 import { postCallback } from "./agents/post-callback.ts";
 import type { Environment } from "./environment/environment.ts";
+import { holdProcess } from "./environment/hold-process.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders } from "./models/providers.ts";
@@ -110,6 +111,8 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     conversations: agents.conversations,
     feeds: agents.feeds,
   };
+  // Timers of the core keep no process alive, so until it is closed this does: a program may wait for nothing but one.
+  opened.defer(holdProcess());
   const parts = opened.move();
   const listenings = new Set<Listening>();
   let closed: Promise<void> | undefined;

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { actor, startNode } from "../../test/support/actor-node.ts";
-import { settle } from "../../test/support/manual-environment.ts";
+import { actor, FakeProcesses, startNode } from "../../test/support/actor-node.ts";
+import { FaultyStore } from "../../test/support/faulty-store.ts";
+import { ManualEnvironment, settle } from "../../test/support/manual-environment.ts";
+import { MemoryStore } from "../storage/memory-store.ts";
 import {
   type Activation,
   ActivationLostError,
@@ -11,7 +13,9 @@ import {
   type Turn,
   UnknownActorTypeError,
 } from "./actor.ts";
+import { ActorRuntime } from "./actor-runtime.ts";
 import { RecencyList } from "./recency-list.ts";
+import { SingleNodePlacement } from "./single-node-placement.ts";
 
 type Work = (turn: Turn, activation: Activation) => Promise<unknown>;
 
@@ -297,4 +301,16 @@ test("A recency list keeps the order of use", () => {
   list.remove(elements[1]!);
   list.remove(elements[0]!);
   assert.equal(names(), "");
+});
+
+test("A runtime that is stopped while it starts does not come alive, and leaves nothing behind", async () => {
+  const store = new FaultyStore(new MemoryStore());
+  const environment = new ManualEnvironment(1);
+  const placement = new SingleNodePlacement(store, environment, new FakeProcesses().start());
+  const runtime = new ActorRuntime({ store, environment, placement });
+  const starting = runtime.start();
+  await Promise.all([assert.rejects(starting, ActorsStoppedError), runtime[Symbol.asyncDispose]()]);
+  assert.equal(await placement.isAlive("another"), false);
+  const [rows] = await store.read([{ begin: new Uint8Array(0), end: Uint8Array.of(0xff), limit: 10 }]);
+  assert.deepEqual(rows, []);
 });

@@ -44,6 +44,7 @@ export class ActorRuntime implements Actors {
   readonly #owner: ActivationOwner = { activationEnded: (ended) => this.#replace(ended) };
   #state: "new" | "started" | "stopping" = "new";
   #cancelSweep: Cancel | undefined;
+  #starting: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: {
@@ -64,9 +65,15 @@ export class ActorRuntime implements Actors {
   }
 
   /** Joins the placement and begins to deliver reminders. Register the types of actors first. */
-  async start(): Promise<void> {
-    assert(this.#state === "new", "A runtime is started once");
+  start(): Promise<void> {
+    assert(this.#starting === undefined, "A runtime is started once");
+    return (this.#starting = this.#start());
+  }
+
+  async #start(): Promise<void> {
     await this.#services.placement.join();
+    // A stop that came meanwhile waits for this, and then leaves the placement.
+    if (this.#state !== "new") throw new ActorsStoppedError("This node was stopped while it started");
     this.#state = "started";
     this.#scheduler.start();
   }
@@ -192,11 +199,16 @@ export class ActorRuntime implements Actors {
   }
 
   async #stop(): Promise<void> {
+    const { environment, limits, placement } = this.#services;
     const wasStarted = this.#state === "started";
     this.#state = "stopping";
     this.#cancelSweep?.();
-    if (!wasStarted) return;
-    const { environment, limits, placement } = this.#services;
+    if (!wasStarted) {
+      if (this.#starting === undefined) return;
+      // Whoever started it is told what became of that.
+      await this.#starting.catch(() => undefined);
+      return await placement.leave();
+    }
     this.#scheduler.stop();
     const isOver = environment.clock.schedule(limits.stopMilliseconds, () => {
       for (const activation of this.#activations.values())
