@@ -1,6 +1,7 @@
 /** What can be simulated: a new workload or planted bug is one line here. */
 import { mutants as planted } from "./mutants.ts";
 import type { Workload } from "./run.ts";
+import { agentRuns } from "./workloads/agent-runs.ts";
 import { bank } from "./workloads/bank.ts";
 import { handover, logs } from "./workloads/logs.ts";
 import { reminders } from "./workloads/reminders.ts";
@@ -9,7 +10,7 @@ import { steps } from "./workloads/steps.ts";
 import { transactions } from "./workloads/transactions.ts";
 import type { Mutant } from "./world.ts";
 
-export const workloads: readonly Workload[] = [logs, handover, rows, steps, bank, reminders, transactions];
+export const workloads: readonly Workload[] = [logs, handover, rows, steps, bank, reminders, transactions, agentRuns];
 
 export const mutants: readonly Mutant[] = planted;
 

@@ -59,6 +59,8 @@ export interface ScriptedModelOptions {
   readonly faultsUntil?: number;
   /** Between two events of an answer, at most. */
   readonly delayMilliseconds: number;
+  /** An answer that hangs fails after so long, as the adapters of providers see to; by default it hangs until the caller gives up. */
+  readonly hangMilliseconds?: number;
   readonly onFault?: (kind: string) => void;
 }
 
@@ -118,10 +120,18 @@ export class ScriptedModel implements Model {
     if (refuses) throw new ModelError(random.pick<ModelErrorKind>(["rateLimit", "providerDown", "timeout"]), "The scripted model refused");
     for (const [at, event] of events.entries()) {
       await this.#wait(signal);
-      if (at === hangsAt) await aborted(signal);
+      if (at === hangsAt) await this.#hang(signal);
       if (at === truncatesAt) throw new ModelError("invalidResponse", "The scripted model's answer broke off");
       yield event;
     }
+  }
+
+  async #hang(signal: AbortSignal): Promise<never> {
+    const { incarnation, hangMilliseconds } = this.#options;
+    if (hangMilliseconds === undefined) return await aborted(signal);
+    await incarnation.environment.clock.sleep(hangMilliseconds, signal);
+    signal.throwIfAborted();
+    throw new ModelError("timeout", "The scripted model said nothing more");
   }
 
   async #wait(signal: AbortSignal): Promise<void> {

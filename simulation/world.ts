@@ -2,6 +2,7 @@
 import type { Batch, CommitOutcome, Store } from "../src/storage/store.ts";
 import type { ActorType } from "../src/actors/actor.ts";
 import { MemoryStore } from "../src/storage/memory-store.ts";
+import type { Tool } from "../src/tools/tool.ts";
 import { OutsideWorld } from "./effects.ts";
 import { Kernel } from "./kernel.ts";
 import { type CrashPlan, type Incarnation, SimulatedProcess } from "./process.ts";
@@ -22,6 +23,8 @@ export interface Mutant {
   wrapStore?(store: Store, incarnation: Incarnation): Store;
   /** Stands between the runtime and an actor's behaviour. */
   wrapType?(type: ActorType): ActorType;
+  /** Stands between an agent and what its tools do. */
+  wrapTool?(tool: Tool): Tool;
   /** What the process table says, given the truth. */
   isRunning?(truth: boolean): boolean;
   readonly isMailboxUnbounded?: boolean;
