@@ -4,7 +4,7 @@
  *     npm run bench:agents [-- --json] [-- --agents 1000000 --activations 100000]
  */
 import { join } from "node:path";
-import type { ActivateOptions, ActivateResult } from "./lib/agents/activate.ts";
+import type { ActivateOptions, ActivateResult, Memory } from "./lib/agents/activate.ts";
 import type { CreateOptions, CreateResult } from "./lib/agents/create.ts";
 import { progress, readArguments } from "./lib/arguments.ts";
 import { printReport } from "./lib/report.ts";
@@ -46,7 +46,6 @@ if (chosen.length < numbers.activations) notes.push(`There were only ${chosen.le
 progress(`Activating ${chosen.length} agents`);
 const activated = await activate("many", chosen);
 
-const megabytes = (bytes: number): number => bytes / 1e6;
 printReport(
   {
     bench: `Agents: ${many.agents.toLocaleString("en-US")} of them`,
@@ -55,7 +54,7 @@ printReport(
       `the same ${many.rowsPerAgent} rows (agent, two blocks, indexes, links), written by the same functions, 1,000 agents in a batch.`,
       `Activations: in a fresh process, ${chosen.length.toLocaleString("en-US")} different agents at random, ${callers} callers; each takes the agent over from no`,
       "one, reads it and its blocks, renders its system prompt, and commits its claim to the actor (one batch on disk).",
-      "Memory is the resident set after a garbage collection; 0 live is Kelpie with the store open.",
+      "Memory is measured after a garbage collection; 0 live is Kelpie with the store open.",
       `Ready: a new \`kelpie serve\` process on the file, until it says so; answered: until GET /v1/agents/{id} is answered. The median of ${starts}.`,
       "The file may be in the system's page cache.",
     ],
@@ -73,15 +72,8 @@ printReport(
       },
       {
         title: "Memory",
-        columns: ["", "MB", "bytes per agent"],
-        rows: [
-          ["0 live", megabytes(activated.residentBefore), 0],
-          [
-            `${activated.live.toLocaleString("en-US")} live`,
-            megabytes(activated.residentAfter),
-            (activated.residentAfter - activated.residentBefore) / activated.live,
-          ],
-        ],
+        columns: ["", "0 live", `${activated.live.toLocaleString("en-US")} live`, "bytes per live agent"],
+        rows: [memoryRow("resident set, MB", "resident"), memoryRow("JavaScript heap, MB", "heap")],
       },
       {
         title: "Activation",
@@ -107,6 +99,15 @@ printReport(
   },
   { json },
 );
+
+function megabytes(bytes: number): number {
+  return bytes / 1e6;
+}
+
+function memoryRow(title: string, field: keyof Memory): (string | number)[] {
+  const [before, after] = [activated.before[field], activated.after[field]];
+  return [title, megabytes(before), megabytes(after), (after - before) / activated.live];
+}
 
 function directory(name: string): string {
   return join(scratch.path, name);

@@ -17,8 +17,8 @@ import { median } from "./lib/statistics.ts";
 import { Worker } from "./lib/worker.ts";
 
 const { json, numbers } = readArguments("Usage: npm run bench:invocations -- [--json] [--seconds N] [--rounds N] [--keys N]", {
-  seconds: 3,
-  rounds: 3,
+  seconds: 1,
+  rounds: 7,
   keys: 10_000,
 });
 

@@ -12,11 +12,18 @@ export interface ActivateOptions {
   readonly callers: number;
 }
 
+/** Bytes after a garbage collection. */
+export interface Memory {
+  readonly resident: number;
+  /** Of JavaScript's objects alone. */
+  readonly heap: number;
+}
+
 export interface ActivateResult extends Spread {
   readonly perSecond: number;
   readonly live: number;
-  readonly residentBefore: number;
-  readonly residentAfter: number;
+  readonly before: Memory;
+  readonly after: Memory;
 }
 
 answerQuestions({
@@ -26,7 +33,7 @@ answerQuestions({
       // Nothing leaves memory while it is measured.
       actorLimits: { liveMax: agents.length, idleMilliseconds: 3_600_000 },
     });
-    const residentBefore = resident();
+    const memoryBefore = memory();
     const latencies = new Samples();
     let next = 0;
     const runCaller = async (): Promise<void> => {
@@ -45,13 +52,14 @@ answerQuestions({
       ...spread(latencies.values),
       perSecond: agents.length / seconds,
       live: kelpie.actors.live,
-      residentBefore,
-      residentAfter: resident(),
+      before: memoryBefore,
+      after: memory(),
     };
   },
 });
 
-function resident(): number {
+function memory(): Memory {
   globalThis.gc!();
-  return process.memoryUsage.rss();
+  const { rss, heapUsed } = process.memoryUsage();
+  return { resident: rss, heap: heapUsed };
 }
