@@ -25,6 +25,8 @@ export interface ModelCall {
 const backoffMilliseconds = 500;
 const backoffMillisecondsMax = 8_000;
 const errorBodyBytesMax = 64 * 1024;
+/** Made once: an abort without a reason makes an exception with a trace of its own, which costs more than a token. */
+const callIsOver = new Error("The call is over");
 const transientKinds: ReadonlySet<ModelErrorKind> = new Set(["rateLimit", "providerDown", "timeout"]);
 
 export async function* runModelCall(call: ModelCall, port: HttpPort, signal: AbortSignal): AsyncGenerator<ModelEvent> {
@@ -81,7 +83,7 @@ async function* runAttempt(call: ModelCall, port: HttpPort, deadline: number, si
     signal.removeEventListener("abort", abort);
     watchdog.stop();
     cancelDeadline();
-    controller.abort();
+    controller.abort(callIsOver);
   };
   let isDraining = false;
   try {
