@@ -65,9 +65,21 @@ function appendMessage(messages: ModelMessage[], { body, name, created_at }: Cha
           message: result.tool_return,
           time: created_at,
         });
-        messages.push({ role: "tool", toolCallId: result.tool_call_id, content, isError: result.status === "error" });
+        insertResult(messages, { role: "tool", toolCallId: result.tool_call_id, content, isError: result.status === "error" });
       }
   }
+}
+
+/**
+ * Puts a result right after its call and the results of the calls beside it: providers refuse anything between. What a
+ * user adds to the answer to an approval is stored before the results of the calls that were approved.
+ */
+function insertResult(messages: ModelMessage[], result: ModelMessage & { readonly role: "tool" }): void {
+  const isItsCall = (part: AssistantPart): boolean => part.type === "toolCall" && part.id === result.toolCallId;
+  const call = messages.findLastIndex((message) => message.role === "assistant" && message.content.some(isItsCall));
+  let place = call < 0 ? messages.length : call + 1;
+  while (messages[place]?.role === "tool") place++;
+  messages.splice(place, 0, result);
 }
 
 function userText(text: string): ModelMessage {
