@@ -132,30 +132,36 @@ export class AnswerCollector {
     if (part?.kind !== kind || part.signature !== undefined) this.#parts.push((part = { kind, text: "" }));
     part.text += delta;
     const position = this.#parts.length - 1;
-    return this.#show(`part ${position}`, part.text, (text) => deltaMessage(this.#head, { kind, position, text }));
+    return this.#show(`part ${position}`, { text: part.text, delta }, (text) => deltaMessage(this.#head, { kind, position, text }));
   }
 
-  #showCall(index: number, _delta: string, isStart: boolean): LettaMessage[] {
+  #showCall(index: number, delta: string, isStart: boolean): LettaMessage[] {
     const call = this.#calls.get(index)!;
     // A gated call is shown whole when it is committed: the client must see one complete request.
     if (this.#isGated(call.name)) return [];
     if (isStart && !this.#shown.has(`call ${call.id}`)) {
-      if (this.#hasShownCalls()) return this.#restart();
+      // A call that follows those that were shown is news; one in the place of a shown call is another answer.
+      const calls = [...this.#calls.values()].filter(({ name }) => !this.#isGated(name)).length;
+      if (this.#shownCalls() >= calls) return this.#restart();
       return [deltaMessage(this.#head, { kind: "toolCall", call: { name: call.name, arguments: "", tool_call_id: call.id } })];
     }
-    return this.#show(`call ${call.id}`, call.text, (text) =>
+    return this.#show(`call ${call.id}`, { text: call.text, delta }, (text) =>
       deltaMessage(this.#head, { kind: "toolCall", call: { name: call.name, arguments: text, tool_call_id: call.id } }),
     );
   }
 
-  #hasShownCalls(): boolean {
-    return [...this.#shown.keys()].some((place) => place.startsWith("call "));
+  #shownCalls(): number {
+    return [...this.#shown.keys()].filter((place) => place.startsWith("call ")).length;
   }
 
   readonly #shownLengths = new Map<string, number>();
 
-  /** Shows what of `text` is new at `place`, unless the readers have seen it before the crash. */
-  #show(place: string, text: string, message: (text: string) => LettaMessage): LettaMessage[] {
+  /** Shows what of `text`, which ends with `delta`, is new at `place`, unless the readers have seen it before the crash. */
+  #show(
+    place: string,
+    { text, delta }: { readonly text: string; readonly delta: string },
+    message: (text: string) => LettaMessage,
+  ): LettaMessage[] {
     const before = this.#shown.get(place);
     const shown = this.#shownLengths.get(place) ?? 0;
     if (before !== undefined) {
@@ -166,7 +172,9 @@ export class AnswerCollector {
     }
     const from = this.#shownLengths.get(place) ?? 0;
     this.#shownLengths.set(place, text.length);
-    return from >= text.length ? [] : [message(text.slice(from))];
+    if (from >= text.length) return [];
+    // Nearly always the delta is what is new. A slice of the text would copy all of it, for each token.
+    return [message(from === text.length - delta.length ? delta : text.slice(from))];
   }
 
   /** The answer differs from what was seen: shows all of it under a new id. */
@@ -176,8 +184,8 @@ export class AnswerCollector {
     this.#shownLengths.clear();
     const texts = this.#parts.flatMap((part, position) => {
       if (part.kind === "redacted" || part.text === "") return [];
-      const kind = part.kind;
-      return this.#show(`part ${position}`, part.text, (text) => deltaMessage(this.#head, { kind, position, text }));
+      const { text, kind } = part;
+      return this.#show(`part ${position}`, { text, delta: text }, (shown) => deltaMessage(this.#head, { kind, position, text: shown }));
     });
     const calls = [...this.#calls.entries()].flatMap(([index, call]) => [
       ...this.#showCall(index, "", true),

@@ -62,6 +62,12 @@ async function callStateTool(
   return toReturn(call, await tool.execute(input, context), found.returnCharactersMax);
 }
 
+/** `isUnknown`: no answer was seen, so the call may or may not have taken effect. */
+export interface MadeCall {
+  readonly result: ToolReturn;
+  readonly isUnknown: boolean;
+}
+
 /** Makes a call that leaves Kelpie. Never throws: what goes wrong is a result that the model sees. */
 export async function callTool(
   conversation: Pick<ConversationEnvironment, "environment" | "address">,
@@ -69,18 +75,19 @@ export async function callTool(
   returnCharactersMax: number,
   state: CallState,
   signal: AbortSignal,
-): Promise<ToolReturn> {
+): Promise<MadeCall> {
   const { environment, address } = conversation;
   const { call } = state;
+  const known = (result: ToolReturn): MadeCall => ({ result, isUnknown: false });
   const parsed = validateArguments(call.arguments, tool.parameters);
-  if (!parsed.ok) return failed(call, parsed.error);
+  if (!parsed.ok) return known(failed(call, parsed.error));
   const timeout = tool.timeoutMilliseconds ?? timeoutMillisecondsDefault;
   const late = new AbortController();
   const cancel = environment.clock.schedule(timeout, () => late.abort());
   const both = AbortSignal.any([signal, late.signal]);
-  const stopped = new Promise<ToolResult>((resolve) => {
+  const stopped = new Promise<MadeCall>((resolve) => {
     const text = `${call.name} gave no answer within ${timeout / 1_000} s and was stopped: it may or may not have taken effect`;
-    both.addEventListener("abort", () => resolve({ status: "error", text }), { once: true });
+    both.addEventListener("abort", () => resolve({ result: failed(call, text), isUnknown: true }), { once: true });
   });
   try {
     const work = tool.execute(parsed.input, {
@@ -90,9 +97,9 @@ export async function callTool(
       agentId: address.agentId,
       conversationId: address.conversationId,
     });
-    return toReturn(call, await Promise.race([work, stopped]), returnCharactersMax);
+    return await Promise.race([work.then((result) => known(toReturn(call, result, returnCharactersMax))), stopped]);
   } catch (error) {
-    return failed(call, `${call.name} failed: ${error instanceof Error ? error.message : String(error)}`);
+    return known(failed(call, `${call.name} failed: ${error instanceof Error ? error.message : String(error)}`));
   } finally {
     cancel();
   }

@@ -57,7 +57,7 @@ export async function compact(
     if (now === undefined || now.run.id !== runId) return undefined;
     const message = await commitCompaction(conversation, turn, now.context, setting.agent, cut);
     if (message === undefined) return undefined;
-    const log = new EventLog(options.seq(), [], now.run, false);
+    const log = new EventLog(options.seq(), [], now.run);
     if (now.run.includeCompactionMessages) {
       log.add({
         message_type: "event_message",

@@ -21,6 +21,7 @@ import { planApprovedCall } from "./call-tool.ts";
 import { append, armReminder, endRun, type NewMessage, readJournal, runReminder, startRun, stepIds } from "./run-journal.ts";
 import { noTokens, type RunRecord } from "./run.ts";
 import { handleCallback } from "./run-callback.ts";
+import { seqAfterCrash } from "./run-events.ts";
 import { RunDriver } from "./run-driver.ts";
 import { compiledMetadata, compileSystem, readSetting, renderSystem } from "./step-plan.ts";
 
@@ -164,8 +165,10 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
         return { ok: false, reason: "noActiveRun" };
       return await this.#closePending(conversation, context, context.pending, turn);
     }
-    const newest = this.#driver?.runId === state.run.id ? this.#driver.stop() : undefined;
-    await endRun(conversation, turn, state, "cancelled", null, new EventLog(newest ?? state.progress.seq, [], state.run, false));
+    const { run, progress } = state;
+    // Without its driver, which may have shown tokens that are not durable, it is as after a crash.
+    const newest = this.#driver?.runId === run.id ? this.#driver.stop(state) : seqAfterCrash(run, progress.seq, progress.resumes + 1);
+    await endRun(conversation, turn, state, "cancelled", null, new EventLog(newest, [], run));
     conversation.environment.probe("agents.run.cancelled");
     return { ok: true, runId: state.run.id };
   }

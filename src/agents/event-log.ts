@@ -9,29 +9,31 @@ export class EventLog {
   #seq: number;
   readonly #events: RunEvent[];
   readonly #run: ActiveRun;
-  readonly #streamed: boolean;
 
-  constructor(seq: number, pending: readonly RunEvent[], run: ActiveRun, streamed: boolean) {
+  constructor(seq: number, pending: readonly RunEvent[], run: ActiveRun) {
     this.#seq = seq;
     this.#events = [...pending];
     this.#run = run;
-    this.#streamed = streamed;
   }
 
   get seq(): number {
     return this.#seq;
   }
 
-  /** An answer whose tokens were streamed is logged whole only in a foreground run, under the last number its tokens had. */
-  answer(messages: readonly ChatMessage[]): void {
+  /**
+   * An answer whose tokens were streamed is logged whole only in a foreground run, each message under the number of its
+   * last token: `numbers` has it by the message's otid. Undefined: no tokens were streamed.
+   */
+  answer(messages: readonly ChatMessage[], numbers: ReadonlyMap<unknown, number> | undefined): void {
     for (const message of messages) {
       for (const each of toLettaMessages(message)) {
-        const wasStreamed =
-          this.#streamed && each.message_type !== "approval_request_message" && each.message_type !== "hidden_reasoning_message";
-        if (!wasStreamed) this.#add(each);
-        else if (!this.#run.background) this.#events.push({ seq: this.#seq, message: withoutSeq(each) });
+        const isWhole = each.message_type === "approval_request_message" || each.message_type === "hidden_reasoning_message";
+        if (numbers === undefined || isWhole) this.#add(each);
+        else if (!this.#run.background) this.#events.push({ seq: numbers.get(each["otid"])!, message: withoutSeq(each) });
       }
     }
+    // Tokens of calls may have come before the last ones of a text.
+    this.#events.sort((left, right) => left.seq - right.seq);
   }
 
   messages(messages: readonly ChatMessage[]): void {

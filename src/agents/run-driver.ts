@@ -6,6 +6,8 @@
  */
 import { type Activation, ActivationLostError, type Turn } from "../actors/actor.ts";
 import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/model.ts";
+import { CommitUnknownError, StoreUnavailableError } from "../storage/store.ts";
+import { ConflictError } from "../storage/transaction.ts";
 import type { OutsideTool } from "../tools/tool.ts";
 import { type Answer, AnswerCollector, AnswerTooLongError, type Shown, shownOf } from "./answer.ts";
 import { callTool, planApprovedCall, planCall } from "./call-tool.ts";
@@ -17,7 +19,7 @@ import { EventLog } from "./event-log.ts";
 import { commitAnswer, commitResult, commitStart, type Committed, endRun, type JournalState, readJournal } from "./run-journal.ts";
 import { indexAgentMessages } from "./message-index.ts";
 import { RunEmitter } from "./run-emitter.ts";
-import { lastSeq, readEvents, type RunFeed, seqJumpAfterCrash } from "./run-events.ts";
+import { lastSeq, readEvents, type RunFeed, seqAfterCrash } from "./run-events.ts";
 import type { RunError, StopReason } from "./run.ts";
 import { prepareRequest, type RunSetting, readSetting } from "./step-plan.ts";
 import type { StepFacts } from "./step-record.ts";
@@ -30,7 +32,26 @@ const resumesMax = 20;
 /** The share of the context window above which a step is followed by compaction, as in Letta V1. */
 const compactionThreshold = 0.9;
 
+/** How long a run waits when the store has failed it: at first, and at most. */
+const storePauseMillisecondsMin = 200;
+const storePauseMillisecondsMax = 30_000;
+
 type Streamed = { readonly message: { readonly [field: string]: unknown } };
+
+/** What readers have seen of a step's answer. */
+interface ShownStep {
+  readonly stepId: string;
+  readonly streamed: Streamed[];
+  /** The number of the last token of each message, by its otid. */
+  readonly numbers: Map<unknown, number>;
+}
+
+interface Answered {
+  readonly answer: Answer;
+  readonly facts: StepFacts;
+  /** Undefined where tokens are not streamed. */
+  readonly numbers: ShownStep["numbers"] | undefined;
+}
 
 export class RunDriver {
   readonly runId: string;
@@ -38,9 +59,11 @@ export class RunDriver {
   readonly #activation: Activation;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #isResumed: boolean;
+  /** Whether an earlier attempt may have shown and called what the journal does not say. */
+  #isResumed: boolean;
   /** Calls that an earlier driver had started: this one cannot know what became of them (R3). */
   readonly #startedBefore = new Set<string>();
+  #shown: ShownStep | undefined;
   #feed: RunFeed | undefined;
   #emitter: RunEmitter | undefined;
 
@@ -55,34 +78,35 @@ export class RunDriver {
   }
 
   /** Ends the model call or tool call in progress, for a turn that ends the run. Gives the number of the newest event. */
-  stop(): number | undefined {
+  stop(state: JournalState): number {
     this.#abort.abort();
-    return this.#emitter?.seq;
+    return this.#lastSeq(state);
+  }
+
+  /** The number above which the next event comes. */
+  #lastSeq({ run, progress }: JournalState): number {
+    // A commit whose events are not shown yet, because it is still on its way, has taken numbers too.
+    if (this.#emitter !== undefined) return Math.max(this.#emitter.seq, progress.seq);
+    return this.#isResumed ? seqAfterCrash(run, progress.seq, progress.resumes + 1) : progress.seq;
   }
 
   /** Resolves when the run is over, or when this activation can do nothing more for it. */
   async work(): Promise<void> {
     const { feeds, environment } = this.#conversation;
     try {
-      // The run was accepted in a turn before this one: whatever leaves now waits until that is durable.
-      const state = await this.#turn((turn) => this.#takeUp(turn));
-      if (state === undefined) return;
-      const durable = this.#isResumed ? await lastSeq(this.#conversation.store, this.#conversation.address.project, this.runId) : 0;
-      // Numbers above the durable ones may have been shown by a node that crashed (run-events.ts E3).
-      const seq = this.#isResumed && !state.run.background ? durable + seqJumpAfterCrash : durable;
-      const feed = (this.#feed ??= feeds.open(this.runId, durable));
-      this.#emitter = new RunEmitter({
-        activation: this.#activation,
-        environment,
-        runId: this.runId,
-        feed,
-        isDurable: state.run.background,
-        seq,
-      });
-      environment.probe(this.#isResumed ? "agents.run.resumed" : "agents.run.started");
-      if (state.progress.resumes >= resumesMax)
-        await this.#end("error", internalError(`The run was interrupted ${resumesMax} times in one step and was given up`));
-      else while (!this.#signal.aborted && !this.#conversation.work.isStopping && (await this.#next()));
+      for (let pause = storePauseMillisecondsMin; ; pause = Math.min(2 * pause, storePauseMillisecondsMax)) {
+        try {
+          return await this.#workOn();
+        } catch (error) {
+          if (!isStoreTrouble(error) || this.#signal.aborted) throw error;
+          environment.probe("agents.run.storeTrouble");
+          environment.log.write("warn", "The store failed a run; going on from its journal", { run: this.runId, error });
+        }
+        // Nothing is lost: what was not committed is done again, as after a crash.
+        await this.#emitter?.take();
+        this.#isResumed = true;
+        await environment.clock.sleep(pause, this.#signal);
+      }
     } catch (error) {
       if (error instanceof ActivationLostError || this.#signal.aborted) return;
       environment.log.write("error", "A run failed", { run: this.runId, error });
@@ -90,6 +114,31 @@ export class RunDriver {
     } finally {
       if (this.#feed !== undefined) feeds.close(this.runId, this.#feed);
     }
+  }
+
+  async #workOn(): Promise<void> {
+    const { feeds, environment, store, address } = this.#conversation;
+    // The run was accepted in a turn before this one: whatever leaves now waits until that is durable.
+    const state = await this.#turn((turn) => this.#takeUp(turn));
+    if (state === undefined) return;
+    const { run, progress } = state;
+    if (this.#emitter === undefined) {
+      const durable = this.#isResumed ? await lastSeq(store, address.project, this.runId) : 0;
+      const seq = this.#isResumed ? seqAfterCrash(run, durable, progress.resumes) : durable;
+      const feed = (this.#feed ??= feeds.open(this.runId, durable));
+      this.#emitter = new RunEmitter({
+        activation: this.#activation,
+        environment,
+        runId: this.runId,
+        feed,
+        isDurable: run.background,
+        seq,
+      });
+    }
+    environment.probe(this.#isResumed ? "agents.run.resumed" : "agents.run.started");
+    if (progress.resumes >= resumesMax)
+      await this.#end("error", internalError(`The run was interrupted ${resumesMax} times in one step and was given up`));
+    else while (!this.#signal.aborted && !this.#conversation.work.isStopping && (await this.#next()));
   }
 
   async #takeUp(turn: Turn): Promise<JournalState | undefined> {
@@ -123,12 +172,8 @@ export class RunDriver {
       const prepared = await prepareRequest(this.#conversation, this.#activation, state, setting);
       if (prepared.tokens > setting.contextWindow * compactionThreshold && (await this.#compact(setting, "context_window_exceeded")))
         return true;
-      const shown =
-        this.#isResumed && state.run.background
-          ? shownOf(state.progress.step.messageId, await this.#allEvents())
-          : new Map<string, string>();
-      const { answer, facts } = await this.#answer(setting, prepared.request, state, shown);
-      return await this.#commitAnswer(setting, state, answer, facts);
+      const shown = await this.#shownOfStep(state);
+      return await this.#commitAnswer(setting, state, await this.#answer(setting, prepared.request, state, shown));
     } catch (error) {
       if (this.#signal.aborted) return false;
       if (error instanceof AnswerTooLongError)
@@ -145,16 +190,15 @@ export class RunDriver {
     setting: RunSetting,
     request: Parameters<RunSetting["model"]["generate"]>[0],
     state: JournalState,
-    before: Shown,
-  ): Promise<{ readonly answer: Answer; readonly facts: StepFacts }> {
+    { streamed, numbers }: ShownStep,
+  ): Promise<Answered> {
     const { environment } = this.#conversation;
     const startedAt = environment.clock.now();
     const startedElapsed = environment.clock.elapsed();
-    let messageId = state.progress.step.messageId;
-    let shown = before;
+    let { messageId } = state.progress.step;
     for (let attempt = 1; ; attempt++) {
-      const collector = this.#collector(setting, state, messageId, startedAt, shown);
-      const streamed: Streamed[] = [];
+      // What was shown of a broken answer stays shown: the next one goes on from it or takes its place.
+      const collector = this.#collector(setting, state, messageId, startedAt, shownOf(messageId, streamed));
       let firstTokenMilliseconds: number | null = null;
       try {
         for await (const event of setting.model.generate(request, this.#signal)) {
@@ -162,7 +206,7 @@ export class RunDriver {
           firstTokenMilliseconds ??= environment.clock.elapsed() - startedElapsed;
           for (const message of collector.accept(event)) {
             if (!state.run.streamTokens) continue;
-            this.#emitter!.emit(message);
+            numbers.set(message["otid"], this.#emitter!.emit(message));
             streamed.push({ message });
           }
         }
@@ -170,6 +214,7 @@ export class RunDriver {
         const modelMilliseconds = environment.clock.elapsed() - startedElapsed;
         return {
           answer,
+          numbers: state.run.streamTokens ? numbers : undefined,
           facts: { ids: state.progress.step, setting, startedAt, startedElapsed, modelMilliseconds, firstTokenMilliseconds },
         };
       } catch (error) {
@@ -181,9 +226,7 @@ export class RunDriver {
           kind: error.kind,
           attempt,
         });
-        // What was shown of the broken answer stays shown: the next one goes on from it or takes its place.
         messageId = collector.messageId;
-        shown = shownOf(messageId, streamed);
         await environment.clock.sleep(answerRetryMilliseconds * 2 ** attempt, this.#signal);
       }
     }
@@ -207,13 +250,12 @@ export class RunDriver {
     });
   }
 
-  async #commitAnswer(setting: RunSetting, state: JournalState, answer: Answer, facts: StepFacts): Promise<boolean> {
+  async #commitAnswer(setting: RunSetting, state: JournalState, { answer, facts, numbers }: Answered): Promise<boolean> {
     const plan = answer.calls.map((call) => planCall(this.#conversation, setting, state.progress.history, call));
     // The search finds what is in the index; the index is brought up to date outside the turn.
     if (answer.calls.some((call) => call.name === "conversation_search"))
       await indexAgentMessages(this.#conversation, this.#conversation.address.project, this.#conversation.address.agentId);
     const pendingEvents = await this.#emitter!.take();
-    const streamed = state.run.streamTokens;
     const committed = await this.#turn((turn) =>
       commitAnswer(this.#conversation, turn, {
         runId: this.runId,
@@ -223,7 +265,7 @@ export class RunDriver {
         setting,
         pendingEvents,
         seq: this.#emitter!.seq,
-        streamed,
+        numbers,
       }),
     );
     return await this.#show(committed, setting);
@@ -246,19 +288,21 @@ export class RunDriver {
     const { environment } = this.#conversation;
     const { resultInTurn } = planApprovedCall(this.#conversation, setting, call.call);
     const wasStarted = this.#startedBefore.has(call.effectId);
-    const isUnknown = resultInTurn === undefined && wasStarted && call.effect === "once";
+    let isUnknown = resultInTurn === undefined && wasStarted && call.effect === "once";
     let result: (turn: Turn) => Promise<ToolReturn>;
     if (resultInTurn !== undefined) result = resultInTurn;
     else if (isUnknown) {
       environment.probe("agents.effect.unknown");
       result = () => Promise.resolve(unknownResult(call));
     } else {
+      // Whoever ends the run settles its open calls (R5): one that has not left yet stays.
+      if (this.#signal.aborted) return false;
       if (wasStarted) environment.probe("agents.effect.repeated");
       const { tool, returnCharactersMax } = setting.tools.get(call.call.name)!;
       const made = await callTool(this.#conversation, tool as OutsideTool, returnCharactersMax, call, this.#signal);
-      // A run that is being stopped has its open calls settled by whoever ends it (R5).
       if (this.#signal.aborted) return false;
-      result = () => Promise.resolve(made);
+      isUnknown = made.isUnknown;
+      result = () => Promise.resolve(made.result);
     }
     const committed = await this.#turn((turn) =>
       commitResult(this.#conversation, turn, {
@@ -298,21 +342,22 @@ export class RunDriver {
 
   /** Ends the run with `stop`, unless it is already over. Always false. */
   async #end(stop: StopReason, error: RunError | null): Promise<boolean> {
-    const pending = await (this.#emitter?.take() ?? Promise.resolve([]));
+    const pending = (await this.#emitter?.take()) ?? [];
     const committed = await this.#turn(async (turn) => {
       const state = await readJournal(turn);
       if (state === undefined || state.run.id !== this.runId) return undefined;
-      return await endRun(
-        this.#conversation,
-        turn,
-        state,
-        stop,
-        error,
-        new EventLog(this.#emitter?.seq ?? state.progress.seq, pending, state.run, false),
-      );
+      return await endRun(this.#conversation, turn, state, stop, error, new EventLog(this.#lastSeq(state), pending, state.run));
     });
     if (committed !== undefined) this.#emitter?.committed(committed.events);
     return false;
+  }
+
+  /** Of a foreground run only what this driver has shown is known, of a background run what is durable. */
+  async #shownOfStep({ run, progress }: JournalState): Promise<ShownStep> {
+    const stepId = progress.step.id;
+    if (run.background && this.#isResumed) this.#shown = { stepId, streamed: await this.#allEvents(), numbers: new Map() };
+    else if (this.#shown?.stepId !== stepId) this.#shown = { stepId, streamed: [], numbers: new Map() };
+    return this.#shown;
   }
 
   async #allEvents(): Promise<Streamed[]> {
@@ -342,6 +387,11 @@ function wholeAnswer(collector: AnswerCollector, handle: string): Answer {
 
 function isBroken(error: unknown): error is ModelError {
   return error instanceof ModelError && (error.kind === "providerDown" || error.kind === "timeout" || error.kind === "invalidResponse");
+}
+
+/** The store could not do what was asked: it can be asked again. */
+function isStoreTrouble(error: unknown): boolean {
+  return error instanceof StoreUnavailableError || error instanceof CommitUnknownError || error instanceof ConflictError;
 }
 
 function unknownResult(call: CallState): ToolReturn {

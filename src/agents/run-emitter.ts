@@ -55,7 +55,8 @@ export class RunEmitter {
 
   /** Token events that are not on their way to the store yet, for the batch that commits the step. */
   async take(): Promise<readonly RunEvent[]> {
-    this.#rest.abort();
+    // With a reason, as making an exception with its trace costs more than a token.
+    this.#rest.abort("The events are taken");
     await this.#flushing;
     this.#rest = new AbortController();
     return this.#pending.splice(0);
@@ -74,22 +75,28 @@ export class RunEmitter {
       this.#flushing = undefined;
       if (this.#pending.length > 0 && !this.#rest.signal.aborted && !this.#activation.signal.aborted) this.#startFlushing();
     });
-    // A failed flush ends the activation, and the driver hears of that itself.
-    this.#flushing.catch(() => undefined);
   }
+
+  /** Never rejects: events that could not be written wait for the next flush, or for the batch that commits the step. */
 
   async #flush(): Promise<void> {
     const startedAt = this.#environment.clock.elapsed();
     const events = this.#pending.splice(0, flushEventsMax);
-    const isActive = await this.#activation.turn(async (turn) => {
-      // A turn before this one may have ended the run: nothing comes after its last event.
-      if ((await readJournal(turn))?.run.id !== this.#runId) return false;
-      turn.write(eventRow(this.#activation.id.project, this.#runId, events));
-      return true;
-    });
-    if (!isActive) return;
-    this.#feed.publish(events);
-    this.#feed.settle(events.at(-1)!.seq);
+    try {
+      const isActive = await this.#activation.turn(async (turn) => {
+        // A turn before this one may have ended the run: nothing comes after its last event.
+        if ((await readJournal(turn))?.run.id !== this.#runId) return false;
+        turn.write(eventRow(this.#activation.id.project, this.#runId, events));
+        return true;
+      });
+      if (!isActive) return;
+      this.#feed.publish(events);
+      this.#feed.settle(events.at(-1)!.seq);
+    } catch (error) {
+      // Nothing of the turn was written, or its activation has ended, and the driver hears of that itself.
+      this.#environment.log.write("warn", "Events of a run could not be written yet", { run: this.#runId, error });
+      this.#pending.unshift(...events);
+    }
     // Under load commits take longer, and the batches grow instead of their number.
     const took = this.#environment.clock.elapsed() - startedAt;
     await this.#environment.clock.sleep(Math.max(flushMillisecondsMin, 2 * took), this.#rest.signal);

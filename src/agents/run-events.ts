@@ -20,13 +20,21 @@ export interface RunEvent {
   readonly last?: true;
 }
 
-/** How far the numbers jump when a foreground run goes on after a crash (E3). */
-export const seqJumpAfterCrash = 1_000_000;
+/** How far the numbers jump each time that a foreground run goes on after a crash (E3): more tokens than a step can have. */
+const seqJumpAfterCrash = 1_000_000;
 
 const rowsPerRead = 200;
 /** How often a reader looks into the store for a run that is not active on this node. */
 const pollMillisecondsMin = 20;
 const pollMillisecondsMax = 1_000;
+
+/**
+ * The number above which the events of a run go on that was taken up again, for the `resumes`-th time in its step.
+ * Each time it is another: an attempt that crashed too may have shown tokens under the numbers above the one before.
+ */
+export function seqAfterCrash(run: { readonly background: boolean }, durable: number, resumes: number): number {
+  return run.background ? durable : durable + resumes * seqJumpAfterCrash;
+}
 
 export function eventRows(project: string, runId: string): Tuple {
   return [project, "event", runId];
@@ -57,7 +65,8 @@ export class RunFeed {
   /** Events above this number are in `#events`; those up to it are durable in the store. */
   #base: number;
   #events: RunEvent[] = [];
-  #wakers = new Set<() => void>();
+  /** The next change, once somebody waits for it. */
+  #change: PromiseWithResolvers<void> | undefined;
   #closed = false;
 
   constructor(base: number) {
@@ -75,7 +84,7 @@ export class RunFeed {
   publish(events: readonly RunEvent[]): void {
     if (events.length === 0) return;
     this.#events.push(...events);
-    this.#wake();
+    this.wake();
   }
 
   /** Forgets events up to `seq`, which readers now find in the store. */
@@ -88,31 +97,26 @@ export class RunFeed {
   /** The run ended, or is no longer worked on here. */
   close(): void {
     this.#closed = true;
-    this.#wake();
+    this.wake();
   }
 
   after(seq: number): readonly RunEvent[] {
-    const first = this.#events.findIndex((event) => event.seq > seq);
-    return first < 0 ? [] : this.#events.slice(first);
+    // From the end: a reader that keeps up misses only the newest.
+    let first = this.#events.length;
+    while (first > 0 && this.#events[first - 1]!.seq > seq) first--;
+    return this.#events.slice(first);
   }
 
-  /** Resolves at the next event or when the feed closes. */
-  changed(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const finish = (): void => {
-        this.#wakers.delete(finish);
-        signal.removeEventListener("abort", finish);
-        resolve();
-      };
-      if (this.#closed || signal.aborted) return resolve();
-      this.#wakers.add(finish);
-      signal.addEventListener("abort", finish);
-    });
+  /** Resolves at the next event, when the feed closes, or at `wake`. */
+  changed(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    return (this.#change ??= Promise.withResolvers<void>()).promise;
   }
 
-  #wake(): void {
-    const wakers = [...this.#wakers];
-    for (const wake of wakers) wake();
+  /** Has every reader look again. */
+  wake(): void {
+    this.#change?.resolve();
+    this.#change = undefined;
   }
 }
 
@@ -156,6 +160,10 @@ export async function* followRun(
   let seen = after;
   let pause = pollMillisecondsMin;
   let feed: RunFeed | undefined;
+  // One listener for the whole stream: adding one for every event would cost more than the event.
+  const onAbort = (): void => feed?.wake();
+  signal.addEventListener("abort", onAbort);
+  using _listening = { [Symbol.dispose]: () => signal.removeEventListener("abort", onAbort) };
   while (!signal.aborted) {
     // A reader keeps the feed it had: it may still hold what the reader has not seen when the run is over.
     feed = source.feeds.get(source.runId) ?? feed;
@@ -167,7 +175,7 @@ export async function* followRun(
       yield events;
       if (events.at(-1)!.last === true) return;
     } else if (feed !== undefined && !feed.closed) {
-      if (live) await feed.changed(signal);
+      if (live) await feed.changed();
       // Nothing durable is between what was seen and the live end: numbers have gaps (E3).
       else seen = feed.base;
     } else if (feed !== undefined) {

@@ -164,8 +164,8 @@ export interface CallPlan {
 }
 
 /**
- * Commits a model's answer (R2). `pendingEvents` are token events not yet durable; `tokenSeq` is the number of the
- * last token event of the answer in a foreground run, under which its whole messages are logged (run-events.ts E3).
+ * Commits a model's answer (R2). `pendingEvents` are token events not yet durable, `numbers` those of the last token of
+ * each message by its otid, if tokens were streamed (run-events.ts E3).
  */
 export async function commitAnswer(
   journal: JournalContext,
@@ -178,7 +178,7 @@ export async function commitAnswer(
     readonly setting: RunSetting;
     readonly pendingEvents: readonly RunEvent[];
     readonly seq: number;
-    readonly streamed: boolean;
+    readonly numbers: ReadonlyMap<unknown, number> | undefined;
   },
 ): Promise<Committed | undefined> {
   const state = await readJournal(turn);
@@ -199,8 +199,8 @@ export async function commitAnswer(
     news.push({ ...label, id, body: { role: "approval", parts: free.length > 0 ? [] : answer.parts, calls: gated, model } });
   }
   const appended = await append(journal, turn, state.context, news);
-  const log = new EventLog(options.seq, options.pendingEvents, run, options.streamed);
-  log.answer(appended.messages);
+  const log = new EventLog(options.seq, options.pendingEvents, run);
+  log.answer(appended.messages, options.numbers);
 
   const isLength = answer.reason === "length" && answer.calls.length === 0;
   const progress: RunProgress = {
@@ -279,7 +279,7 @@ export async function commitResult(
     turn,
     { ...state, progress: { ...state.progress, calls: started } },
     options.setting,
-    new EventLog(options.seq, [], state.run, false),
+    new EventLog(options.seq, [], state.run),
   );
 }
 
@@ -297,7 +297,7 @@ export async function commitStart(
     turn,
     { ...state, progress: { ...state.progress, calls } },
     options.setting,
-    new EventLog(options.seq, [], state.run, false),
+    new EventLog(options.seq, [], state.run),
   );
 }
 
@@ -402,7 +402,8 @@ async function closeOpenCalls(journal: JournalContext, turn: Turn, state: Journa
   if (calls.length === 0) return state;
   const returns = calls.map((call): ToolReturn => {
     if (call.result !== undefined) return call.result;
-    const started = call.state === "started";
+    // A state tool's effect and its result are one batch: without a result there is no effect.
+    const started = call.state === "started" && call.effect !== "state";
     if (started) writeEffect(journal, turn, state.run.id, call, "unknown");
     const text = started
       ? "The run was ended while this call was in progress: whether it took effect is unknown"

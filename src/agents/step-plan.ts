@@ -121,7 +121,9 @@ export async function readContextMessages(
     readMessages(store, address.project, key, { from: context.tailFrom, to: context.next }),
   ]);
   const body = system[0]?.body;
-  const messages = tail.filter((message) => message.n !== context.system && message.n !== context.summary);
+  // Where a compaction kept messages from before an earlier summary, that one is in the tail, and part of the new one.
+  const isPast = (message: ChatMessage): boolean => context.summary !== null && message.body.role === "summary";
+  const messages = tail.filter((message) => message.n !== context.system && !isPast(message));
   return { system: body?.role === "system" ? body.text : "", messages: [...summary, ...messages] };
 }
 

@@ -122,7 +122,7 @@ export function outline(events: readonly RunEvent[]): string[] {
     if (type === "assistant_message") return `assistant ${String(message["content"])}`;
     if (type === "reasoning_message") return `reasoning ${String(message["reasoning"])}`;
     if (type === "tool_call_message" || type === "approval_request_message")
-      return `${type === "tool_call_message" ? "call" : "request"} ${(message["tool_calls"] as { name: string }[]).map((call) => call.name).join(" ")}`;
+      return `${type === "tool_call_message" ? "call" : "request"} ${([message["tool_calls"]].flat() as { name: string }[]).map((call) => call.name).join(" ")}`;
     if (type === "tool_return_message")
       return `return ${(message["tool_returns"] as { status: string }[]).map((each) => each.status).join(" ")}`;
     if (type === "stop_reason") return `stop ${String(message["stop_reason"])}`;

@@ -34,14 +34,14 @@ async function execute(services: Services, { project, agentId, record, args }: T
   if (tool.effect === "state") return await executeInTransaction(services, address, tool, args);
   const effectId = `effect-${services.environment.random.uuid()}`;
   const call = { tool_call_id: effectId, name: record.name, arguments: JSON.stringify(args) };
-  const returned = await callTool(
+  const { result } = await callTool(
     { environment: services.environment, address },
     tool,
     record.return_char_limit,
     { call, effect: tool.effect, effectId, state: "started" },
     signal,
   );
-  return { status: returned.status, text: returned.tool_return };
+  return { status: result.status, text: result.tool_return };
 }
 
 async function executeInTransaction(
