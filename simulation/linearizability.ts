@@ -31,6 +31,8 @@ export interface SequentialModel<State, Input, Output> {
   isRead(input: Input): boolean;
   /** Equal for unknown operations that have the same effect in every state. */
   kind(input: Input): string;
+  /** Where the outputs tell it, the order in which concurrent operations happened: a hint of which to try first. */
+  rank?(output: Output): number;
 }
 
 export type Verdict<Input, Output> =
@@ -144,6 +146,8 @@ function candidatesIn<State, Input, Output>(
     if (event.match !== undefined) known.push(event);
     else if (!unknown.has(model.kind(event.operation.input))) unknown.set(model.kind(event.operation.input), event);
   }
+  const rank = (event: Event<Input, Output>): number => model.rank!(event.operation.output!);
+  if (model.rank !== undefined) known.sort((left, right) => rank(left) - rank(right));
   return [...known, ...unknown.values()];
 }
 

@@ -14,18 +14,17 @@ export function describeHistories(harness: StoreHarness): void {
     for (const seed of [1, 2, 3])
       test(`32 clients that read, write and compare a register have a linearizable history (seed ${seed})`, async () => {
         const at = space();
-        const history = await recordHistory(seed, 32, 30, registerInput, async (input) => {
-          if (input.kind === "read") return text((await get(at("r")))?.value ?? bytes(""));
-          if (input.kind === "write") {
-            await commit([set(at("r"), input.value)]);
-            return "ok";
+        const history = await recordHistory(seed, 32, 30, registerInput, async (input, seen) => {
+          if (input.kind === "read") {
+            const entry = await get(at("r"));
+            seen.version = entry?.version ?? null;
+            return { value: text(entry?.value ?? bytes("")), version: seen.version };
           }
-          const entry = await get(at("r"));
-          if (text(entry?.value ?? bytes("")) !== input.expected) return "different";
-          const outcome = await commit([set(at("r"), input.value)], [{ key: at("r"), version: entry?.version ?? null }]);
-          return outcome.ok ? "ok" : "conflict";
+          const checks = input.kind === "compare" ? [{ key: at("r"), version: seen.version }] : [];
+          const outcome = await commit([set(at("r"), input.value)], checks);
+          return { compared: checks[0]?.version, version: outcome.ok ? outcome.version : undefined };
         });
-        assert.equal(checkLinearizable(register, history).verdict, "linearizable");
+        assert.equal(checkLinearizable(register, history.map(asConflict)).verdict, "linearizable");
       });
 
     for (const seed of [4, 5, 6])
@@ -38,9 +37,11 @@ export function describeHistories(harness: StoreHarness): void {
           if (input.kind === "read") return list;
           const outcome = await commit([set(at("l"), `${list}${input.value},`)], [{ key: at("l"), version: entry?.version ?? null }]);
           if (outcome.ok) appended++;
-          return outcome.ok ? "ok" : "conflict";
+          return outcome.ok ? outcome.version : undefined;
         });
-        assert.equal(checkLinearizable(list, history).verdict, "linearizable");
+        // A conflict only tells that somebody else appended.
+        const told = history.filter(({ output }) => output !== undefined);
+        assert.equal(checkLinearizable(list, told).verdict, "linearizable");
         assert.equal(text((await get(at("l")))!.value).split(",").length - 1, appended);
       });
   });
@@ -72,42 +73,68 @@ export function describeHistories(harness: StoreHarness): void {
   });
 }
 
+/** A client compares with the version that it read last. */
 type RegisterInput =
   | { readonly kind: "read" }
   | { readonly kind: "write"; readonly value: string }
-  | { readonly kind: "compare"; readonly expected: string; readonly value: string };
+  | { readonly kind: "compare"; readonly value: string };
 
-const register: SequentialModel<string, RegisterInput, string> = {
-  init: "",
+interface RegisterOutput {
+  readonly value?: string;
+  /** The version that was checked, if one was. */
+  readonly compared?: Version | null | undefined;
+  /** Of what was read or written; of a conflict, none. */
+  readonly version: Version | null | undefined;
+}
+
+type RegisterOperation = Operation<RegisterInput | { readonly kind: "conflict" }, RegisterOutput>;
+
+/** A conflict changes nothing and tells of the version, as a read does, so the search may take it wherever it fits. */
+function asConflict(operation: Operation<RegisterInput, RegisterOutput>): RegisterOperation {
+  return operation.output?.version === undefined ? { ...operation, input: { kind: "conflict" } } : operation;
+}
+
+interface RegisterState {
+  readonly value: string;
+  readonly version: Version | null;
+}
+
+const register: SequentialModel<RegisterState, RegisterOperation["input"], RegisterOutput> = {
+  init: { value: "", version: null },
   step(state, input, output) {
-    if (input.kind === "read") return output === state ? { state } : undefined;
-    if (input.kind === "write") return { state: input.value };
-    if (output === "conflict") return { state };
-    if (output === "different") return state === input.expected ? undefined : { state };
-    return state === input.expected ? { state: input.value } : undefined;
+    assert.ok(output !== undefined, "No outcome is unknown here");
+    const { value, compared, version } = output;
+    if (input.kind === "read") return version === state.version && value === state.value ? { state } : undefined;
+    if (input.kind === "conflict") return compared === state.version ? undefined : { state };
+    if (compared !== undefined && compared !== state.version) return undefined;
+    // S3: who writes later has the greater version.
+    return version != null && version > (state.version ?? 0) ? { state: { value: input.value, version } } : undefined;
   },
-  key: (state) => state,
-  isRead: (input) => input.kind === "read",
+  key: (state) => `${state.version} ${state.value}`,
+  isRead: (input) => input.kind === "read" || input.kind === "conflict",
   kind: (input) => JSON.stringify(input),
+  rank: (output) => output.version ?? 0,
 };
 
 function registerInput(random: () => number): RegisterInput {
   const value = String(Math.floor(random() * 5));
   if (random() < 0.4) return { kind: "read" };
-  return random() < 0.5 ? { kind: "write", value } : { kind: "compare", expected: String(Math.floor(random() * 5)), value };
+  return random() < 0.5 ? { kind: "write", value } : { kind: "compare", value };
 }
 
 type ListInput = { readonly kind: "read" } | { readonly kind: "append"; readonly value: number };
 
-const list: SequentialModel<string, ListInput, string> = {
+/** A read gives the list, an append its version. */
+const list: SequentialModel<string, ListInput, string | Version | undefined> = {
   init: "",
   step(state, input, output) {
     if (input.kind === "read") return output === state ? { state } : undefined;
-    return { state: output === "ok" ? `${state}${input.value},` : state };
+    return { state: `${state}${input.value},` };
   },
   key: (state) => state,
   isRead: (input) => input.kind === "read",
   kind: (input) => JSON.stringify(input),
+  rank: (output) => (typeof output === "number" ? output : 0),
 };
 
 function listInput(random: () => number): ListInput {
@@ -115,23 +142,24 @@ function listInput(random: () => number): ListInput {
 }
 
 /** What `clients` saw who each did `rounds` operations, one after the other, at moments that the seed chooses. */
-async function recordHistory<Input>(
+async function recordHistory<Input, Output>(
   seed: number,
   clients: number,
   rounds: number,
   input: (random: () => number) => Input,
-  perform: (input: Input) => Promise<string>,
-): Promise<Operation<Input, string>[]> {
+  perform: (input: Input, seen: { version: Version | null }) => Promise<Output>,
+): Promise<Operation<Input, Output>[]> {
   let state = seed;
   const random = (): number => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
-  const history: Operation<Input, string>[] = [];
+  const history: Operation<Input, Output>[] = [];
   let now = 0;
   const client = async (): Promise<void> => {
+    const seen = { version: null };
     for (let round = 0; round < rounds; round++) {
       for (let turns = Math.floor(random() * 4); turns > 0; turns--) await turnOfTheLoop();
       const asked = input(random);
       const called = ++now;
-      const output = await perform(asked);
+      const output = await perform(asked, seen);
       history.push({ called, returned: ++now, input: asked, output });
     }
   };
