@@ -30,6 +30,8 @@ export interface Header {
   /** The batch that wrote this header: settles its outcome where a store has forgotten it. */
   readonly lastBatch: string;
   readonly schema: number;
+  /** The node that is being given the actor, and may claim it while `owner` lives; `owner` may not any more. */
+  readonly migrating?: { readonly to: string };
   /** The first and last time bucket that may hold deduplication records. Absent: there are none. */
   readonly dedup?: BucketSpan;
 }
@@ -83,9 +85,13 @@ export function reminderPrefix(id: ActorId): Tuple {
   return [id.project, "reminders", id.type, id.key];
 }
 
+/** The share that all reminders of an actor belong to. */
+export function reminderSlot(id: ActorId): number {
+  return fingerprint(`${id.project}\0${id.type}\0${id.key}`) % reminderSlots;
+}
+
 export function dueKey(id: ActorId, name: string, due: number): Uint8Array {
-  const slot = fingerprint(`${id.project}\0${id.type}\0${id.key}`) % reminderSlots;
-  return encodeTuple([...slotPrefix(slot), due, id.project, id.type, id.key, name]);
+  return encodeTuple([...slotPrefix(reminderSlot(id)), due, id.project, id.type, id.key, name]);
 }
 
 export function slotPrefix(slot: number): Tuple {

@@ -9,6 +9,7 @@ import type { Cancel, Environment } from "../environment/environment.ts";
 import { LimitError, type Store } from "../storage/store.ts";
 import {
   ActivationLostError,
+  ActorElsewhereError,
   ActorMessageError,
   type Actors,
   ActorsStoppedError,
@@ -20,14 +21,16 @@ import {
   UnknownActorTypeError,
 } from "./actor.ts";
 import { actorName, describeActor, validateActorId, validateActorType, validateInvocationId } from "./actor-id.ts";
+import { reminderSlot } from "./actor-rows.ts";
 import { Envelope, type Invocation, type Task } from "./envelope.ts";
 import { fingerprint } from "./fingerprint.ts";
 import { type ActorLimits, defaultActorLimits, timeoutMillisecondsDefault, timeoutMillisecondsMax } from "./limits.ts";
-import { type ActivationOwner, LiveActivation } from "./live-activation.ts";
+import { type ActivationOwner, type HandedOver, LiveActivation } from "./live-activation.ts";
+import { Mailbox } from "./mailbox.ts";
 import { estimateBytes } from "./message-size.ts";
 import type { Placement } from "./placement.ts";
 import { RecencyList } from "./recency-list.ts";
-import { ReminderScheduler } from "./reminder-scheduler.ts";
+import { ReminderScheduler, type ReminderSharing } from "./reminder-scheduler.ts";
 import type { ActorServices } from "./services.ts";
 
 /** How far the search for an idle activation goes when there are too many. */
@@ -41,6 +44,8 @@ export class ActorRuntime implements Actors {
   readonly #recency = new RecencyList<LiveActivation>();
   /** Of the activations, those that are being evicted. */
   readonly #leaving = new Set<LiveActivation>();
+  /** What waits for actors that are being released to another node: no activation of theirs is made meanwhile. */
+  readonly #released = new Map<string, Mailbox>();
   readonly #owner: ActivationOwner = { activationEnded: (ended) => this.#replace(ended) };
   #state: "new" | "started" | "stopping" = "new";
   #cancelSweep: Cancel | undefined;
@@ -52,16 +57,27 @@ export class ActorRuntime implements Actors {
     readonly environment: Environment;
     readonly placement: Placement;
     readonly limits?: Partial<ActorLimits>;
+    /** Absent: this node delivers all reminders. */
+    readonly reminders?: ReminderSharing;
   }) {
     const limits = { ...defaultActorLimits, ...options.limits };
-    const { store, environment, placement } = options;
+    const { store, environment, placement, reminders } = options;
     this.#scheduler = new ReminderScheduler({
       store,
       environment,
       limits,
-      deliver: async (id, name, due) => void (await this.#send(id, { kind: "reminder", name, due }, {})),
+      ownsSlot: (slot) => reminders?.ownsSlot(slot) ?? true,
+      deliver: async (id, reminder) => {
+        if (reminders === undefined) await this.remind(id, reminder);
+        else await reminders.deliver(id, reminder);
+      },
     });
-    this.#services = { store, environment, placement, limits, reminderSet: (due) => this.#scheduler.notify(due) };
+    const reminderSet = (id: ActorId, due: number): void => {
+      const slot = reminderSlot(id);
+      if (reminders === undefined || reminders.ownsSlot(slot)) this.#scheduler.notify(due);
+      else reminders.setElsewhere(slot, due);
+    };
+    this.#services = { store, environment, placement, limits, reminderSet };
   }
 
   /** Joins the placement and begins to deliver reminders. Register the types of actors first. */
@@ -99,12 +115,90 @@ export class ActorRuntime implements Actors {
     return this.#activations.size;
   }
 
+  // For nodes that share the actors.
+
+  /** Whether the actor has an activation here, or is on its way out: messages for it are taken or redirected here. */
+  has(id: ActorId): boolean {
+    const name = actorName(id);
+    return this.#activations.has(name) || this.#released.has(name);
+  }
+
+  /** The actors in memory, the least recently used first. */
+  *activations(): Generator<{ readonly id: ActorId; readonly isBusy: boolean }> {
+    for (let activation = this.#recency.oldest; activation !== undefined; activation = activation.newer) yield activation;
+  }
+
+  /** Brings an actor into memory, as its owner: resolves when that is durable. */
+  async activate(id: ActorId, handedOver?: HandedOver): Promise<void> {
+    await this.#send(id, { kind: "own", work: async () => {} }, { handedOver });
+  }
+
+  /** Delivers a reminder that is due, if it is still set. */
+  async remind(id: ActorId, reminder: { readonly name: string; readonly due: number }): Promise<void> {
+    await this.#send(id, { kind: "reminder", name: reminder.name, due: reminder.due }, {});
+  }
+
+  /** This node delivers the reminders of other slots now; `early`: also those that another node has left behind. */
+  remindersMoved(options: { readonly early: boolean }): void {
+    this.#scheduler.lookAgain(options);
+  }
+
+  /** A reminder of a slot of this node was set at another one. */
+  reminderSet(due: number): void {
+    this.#scheduler.notify(due);
+  }
+
+  /**
+   * Ends the activation of an actor in good order, if there is one, and keeps what comes for it until `give` has
+   * settled: with the node that has the actor now, or `undefined`, when it goes on here.
+   */
+  async release(id: ActorId, give: (handedOver: unknown) => Promise<string | undefined>): Promise<string | undefined> {
+    const { environment, limits } = this.#services;
+    const name = actorName(id);
+    assert(!this.#released.has(name), "An actor is released by one at a time");
+    const waiting = new Mailbox();
+    this.#released.set(name, waiting);
+    let owner: string | undefined;
+    try {
+      const activation = this.#activations.get(name);
+      for (const envelope of activation?.takeWaiting({ own: false }) ?? []) waiting.push(envelope, limits, () => describeActor(id));
+      const isOver = environment.clock.schedule(limits.stopMilliseconds, () =>
+        activation?.end(new ActivationLostError(`What ${describeActor(id)} was doing did not end in time for it to move`)),
+      );
+      const handedOver = await activation?.release();
+      isOver();
+      owner = await give(handedOver);
+      return owner;
+    } finally {
+      this.#released.delete(name);
+      for (const envelope of [...waiting]) {
+        waiting.remove(envelope);
+        if (owner === undefined) this.#deliver(id, envelope);
+        else envelope.reject(new ActorElsewhereError(`${describeActor(id)} has moved to node ${owner}`, owner));
+      }
+    }
+  }
+
+  /** Ends every activation at once: what they know may not be true any more. What waits goes on in fresh ones. */
+  endAll(reason: Error): void {
+    for (const activation of [...this.#activations.values()]) activation.end(reason);
+  }
+
+  /** Ends everything at once, and takes nothing more: this node is taken to be dead. */
+  fence(reason: Error): void {
+    if (this.#state === "stopping") return;
+    this.#state = "stopping";
+    this.#cancelSweep?.();
+    this.#scheduler.stop();
+    this.endAll(reason);
+  }
+
   /** Takes no more messages, lets what runs come to its end within `limits.stopMilliseconds`, and leaves the placement. */
   [Symbol.asyncDispose](): Promise<void> {
     return (this.#stopped ??= this.#stop());
   }
 
-  #send(id: ActorId, task: Task, options: InvokeOptions): Promise<unknown> {
+  #send(id: ActorId, task: Task, options: InvokeOptions & { readonly handedOver?: HandedOver | undefined }): Promise<unknown> {
     const { environment, limits } = this.#services;
     if (this.#state !== "started") return Promise.reject(this.#notRunningError(id));
     const type = this.#types.get(id.type);
@@ -112,9 +206,13 @@ export class ActorRuntime implements Actors {
     let envelope: Envelope;
     try {
       envelope = makeEnvelope(id, task, options, limits);
-      const activation = this.#activationOf(id, type);
-      activation.deliver(envelope);
-      this.#use(activation);
+      const released = this.#released.size === 0 ? undefined : this.#released.get(actorName(id));
+      if (released !== undefined) released.push(envelope, limits, () => describeActor(id));
+      else {
+        const activation = this.#activationOf(id, type, options.handedOver);
+        activation.deliver(envelope);
+        this.#use(activation);
+      }
     } catch (error) {
       if (error instanceof MailboxFullError) environment.probe("actors.mailboxFull");
       return Promise.reject(error as Error);
@@ -124,19 +222,34 @@ export class ActorRuntime implements Actors {
     return envelope.outcome;
   }
 
-  #activationOf(id: ActorId, type: ActorType): LiveActivation {
+  /** Delivers what was accepted before. */
+  #deliver(id: ActorId, envelope: Envelope): void {
+    if (this.#state === "stopping") {
+      envelope.reject(this.#notRunningError(id));
+      return;
+    }
+    try {
+      const activation = this.#activationOf(id, this.#types.get(id.type)!);
+      activation.deliver(envelope);
+      this.#use(activation);
+    } catch (error) {
+      envelope.reject(error);
+    }
+  }
+
+  #activationOf(id: ActorId, type: ActorType, handedOver?: HandedOver): LiveActivation {
     const name = actorName(id);
     const live = this.#activations.get(name);
     if (live !== undefined) return live;
     validateActorId(id);
     this.#makeRoom();
-    const activation = this.#make({ project: id.project, type: id.type, key: id.key }, name, type);
+    const activation = this.#make({ project: id.project, type: id.type, key: id.key }, name, type, handedOver);
     this.#scheduleSweep();
     return activation;
   }
 
-  #make(id: ActorId, name: string, type: ActorType): LiveActivation {
-    const activation = new LiveActivation(id, { name, type, services: this.#services, owner: this.#owner });
+  #make(id: ActorId, name: string, type: ActorType, handedOver?: HandedOver): LiveActivation {
+    const activation = new LiveActivation(id, { name, type, services: this.#services, owner: this.#owner, handedOver });
     this.#activations.set(name, activation);
     return activation;
   }
@@ -149,6 +262,7 @@ export class ActorRuntime implements Actors {
     this.#activations.delete(name);
     const waiting = ended.takeWaiting();
     if (waiting.length === 0) return;
+    assert(!this.#released.has(name), "Whoever releases an activation has taken what waits for it");
     if (this.#state === "stopping") {
       for (const envelope of waiting) envelope.reject(this.#notRunningError(id));
       return;
@@ -243,14 +357,14 @@ function makeEnvelope(id: ActorId, task: Task, options: InvokeOptions, limits: A
   const bytes = estimateBytes(task.message, limits.mailboxBytes);
   if (bytes > limits.mailboxBytes)
     throw new LimitError(`A message for ${describeActor(id)} has at most about ${limits.mailboxBytes} bytes`);
-  const invocation = invocationId === undefined ? undefined : nameInvocation(invocationId, task.message);
+  const invocation = invocationId === undefined ? undefined : nameInvocation(invocationId, task.message, options.recordOnlyWrites ?? false);
   return new Envelope(task, { bytes, invocation });
 }
 
-function nameInvocation(id: string, message: unknown): Invocation {
+function nameInvocation(id: string, message: unknown, recordOnlyWrites: boolean): Invocation {
   validateInvocationId(id);
   try {
-    return { id, message: fingerprint((JSON.stringify(message) as string | undefined) ?? "") };
+    return { id, recordOnlyWrites, message: fingerprint((JSON.stringify(message) as string | undefined) ?? "") };
   } catch (error) {
     throw new ActorMessageError(`The message of invocation ${id} is not JSON, so a repeat of it could not be recognised`, { cause: error });
   }

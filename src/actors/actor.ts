@@ -38,6 +38,11 @@ export interface Actor<Message = unknown, Reply = unknown> {
   remind?(reminder: Reminder, turn: Turn): Promise<void>;
   /** Runs when the activation leaves memory in good order: not after a crash, and not to save anything. */
   deactivate?(): Promise<void>;
+  /**
+   * Runs before `deactivate` when the actor moves to another node: gives what its next activation may have as
+   * `activation.handedOver`, at most 1 MB of JSON. A convenience: it is lost when the move fails.
+   */
+  handOver?(): unknown;
 }
 
 /** A kind of actor: how to make the behaviour for one id. */
@@ -56,6 +61,8 @@ export interface Activation {
    * as long as the node waits for background work to come to a good end (10 s by default).
    */
   readonly signal: AbortSignal;
+  /** What the activation before this one, on another node, has handed over. Usually `undefined`. */
+  readonly handedOver: unknown;
   /** Reads own rows outside a turn, for `activate`. */
   readonly state: Pick<ScopedStore, "get" | "list">;
   /**
@@ -127,6 +134,11 @@ export interface InvokeOptions {
    * that are JSON; a repeat is answered with the reply as JSON gives it back.
    */
   readonly invocationId?: string;
+  /**
+   * Makes nothing of a turn that writes nothing, so that it costs no commit: a repeat runs again, and may write then.
+   * For a caller who shows only one of the answers to anybody.
+   */
+  readonly recordOnlyWrites?: boolean;
   /** How long the caller waits. 60,000 by default, at most a day. */
   readonly timeoutMilliseconds?: number;
   readonly signal?: AbortSignal;
@@ -172,14 +184,31 @@ export class DeadlineExceededError extends Error {
   }
 }
 
-/** The activation ended under the invocation. Whether it took effect is unknown without an invocation id: retry with one. */
+/**
+ * The activation ended under the invocation. Unless `tookNoEffect`, whether it took effect is unknown without an
+ * invocation id: retry with one.
+ */
 export class ActivationLostError extends Error {
   override readonly name = "ActivationLostError";
+  /** It is certain that nothing was written. */
+  readonly tookNoEffect: boolean;
+
+  constructor(message: string, options: { readonly cause?: unknown; readonly tookNoEffect?: boolean } = {}) {
+    super(message, "cause" in options ? { cause: options.cause } : undefined);
+    this.tookNoEffect = options.tookNoEffect ?? false;
+  }
 }
 
-/** Another node that is alive holds the actor, and this node cannot forward. */
+/** Another node that is alive holds the actor, and this node cannot forward. Not delivered. */
 export class ActorElsewhereError extends Error {
   override readonly name = "ActorElsewhereError";
+  /** The node to ask; absent where nobody can say. */
+  readonly owner: string | undefined;
+
+  constructor(message: string, owner?: string, options?: ErrorOptions) {
+    super(message, options);
+    this.owner = owner;
+  }
 }
 
 /** This node is stopping. The message was not delivered: send it again, to another node or after the restart. */

@@ -72,6 +72,13 @@ export class CommitPipeline implements PendingRows {
     return this.#isClaimed || this.newest !== undefined;
   }
 
+  /** Whether this activation, which has claimed the actor, still has it: asked of the store. */
+  async stillClaims(): Promise<boolean> {
+    const [answer] = await this.#services.store.read([{ key: headerKey(this.#id) }]);
+    const header = answer?.[0] && decodeJson<Header>(answer[0].value);
+    return header?.owner === this.#services.placement.node && header.epoch === this.#epoch;
+  }
+
   /** The newest batch that is not durable yet: what a reply must wait for. */
   get newest(): PendingBatch | undefined {
     return this.#gathering ?? this.#onItsWay;
@@ -161,7 +168,8 @@ export class CommitPipeline implements PendingRows {
     };
     let end: BatchEnd;
     try {
-      end = this.#endOf(await this.#settle(batch), header);
+      const { outcome, wasUnknown } = await this.#settle(batch);
+      end = this.#endOf(outcome, header, wasUnknown);
     } catch (error) {
       this.#fail(this.#describe(error));
       return;
@@ -177,11 +185,11 @@ export class CommitPipeline implements PendingRows {
     }
     this.#onItsWay = undefined;
     this.#sendNext();
-    for (const due of end.kind === "durable" ? pending.dues : []) this.#services.reminderSet(due);
+    for (const due of end.kind === "durable" ? pending.dues : []) this.#services.reminderSet(this.#id, due);
     pending.end(end);
   }
 
-  #endOf(outcome: CommitOutcome, header: Header): BatchEnd {
+  #endOf(outcome: CommitOutcome, header: Header, wasUnknown: boolean): BatchEnd {
     if (outcome.ok) {
       assert(this.#version === null || outcome.version > this.#version, "S3: the version of a header grows");
       this.#version = outcome.version;
@@ -193,7 +201,10 @@ export class CommitPipeline implements PendingRows {
     this.#services.environment.probe("actors.fenced");
     return {
       kind: "failed",
-      error: new ActivationLostError(`Another activation of ${describeActor(this.#id)} has taken over: this one cannot commit`),
+      error: new ActivationLostError(`Another activation of ${describeActor(this.#id)} has taken over: this one cannot commit`, {
+        // Where an answer was lost, the batch may have been applied before the header changed again.
+        tookNoEffect: !wasUnknown,
+      }),
     };
   }
 
@@ -214,15 +225,16 @@ export class CommitPipeline implements PendingRows {
   }
 
   /** Commits `batch` until it is known whether it was applied. */
-  async #settle(batch: Batch): Promise<CommitOutcome> {
+  async #settle(batch: Batch): Promise<{ readonly outcome: CommitOutcome; readonly wasUnknown: boolean }> {
     const { environment, store } = this.#services;
     let unknown = false;
     for (let attempt = 1; ; attempt++) {
       try {
         const outcome = await store.commit(batch);
-        if (!unknown) return outcome;
+        if (!unknown) return { outcome, wasUnknown: false };
         environment.probe("actors.unknownSettled");
-        return outcome.ok || outcome.failedCheck > 0 ? outcome : await this.#settleByHeader(batch, outcome);
+        const isSettled = outcome.ok || outcome.failedCheck > 0;
+        return { outcome: isSettled ? outcome : await this.#settleByHeader(batch, outcome), wasUnknown: true };
       } catch (error) {
         if (error instanceof CommitUnknownError) unknown = true;
         else if (!(error instanceof StoreUnavailableError)) throw error;

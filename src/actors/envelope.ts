@@ -13,6 +13,7 @@ export type Task =
 export interface Invocation {
   readonly id: string;
   readonly message: number;
+  readonly recordOnlyWrites: boolean;
 }
 
 export interface Abortable {

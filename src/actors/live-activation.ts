@@ -5,22 +5,18 @@
  * L2. An answer, also an error, waits for every batch whose writes its turn may have seen (A4).
  * L3. The first turn's batch claims the actor, so nothing is answered by an activation that another has replaced.
  * L4. When the activation ends, a task that has not started waits for the next activation; one that has is lost.
+ * L5. An answer that waits for no batch leaves while this node holds its lease, or after the header was asked.
  */
-import { InvariantError } from "../base/assert.ts";
 import type { Tuple } from "../base/tuple.ts";
 import type { Check, Store } from "../storage/store.ts";
-import { ConflictError } from "../storage/transaction.ts";
 import {
   type Activation,
   ActivationLostError,
   type Actor,
   ActorElsewhereError,
   type ActorId,
-  ActorsStoppedError,
   type ActorType,
-  InvocationIdReusedError,
   type Reminder,
-  ReplyNotKeptError,
   type ScopedStore,
   type Turn,
 } from "./actor.ts";
@@ -30,18 +26,24 @@ import { headerSchema, type InvocationRecord } from "./actor-rows.ts";
 import { CommitPipeline } from "./commit-pipeline.ts";
 import { invocationRecord } from "./deduplication.ts";
 import { Envelope, type Invocation, type Task } from "./envelope.ts";
+import { holderOf } from "./holder.ts";
 import { InvocationLookup } from "./invocation-lookup.ts";
 import { turnAttemptsMax } from "./limits.ts";
 import { Mailbox } from "./mailbox.ts";
 import { type OwnRows, stateRowName } from "./own-rows.ts";
-import { type BatchEnd, emptyPart, type Part, type PendingBatch } from "./pending-batch.ts";
+import { type BatchEnd, emptyPart, isEmpty, type Part, type PendingBatch } from "./pending-batch.ts";
 import type { ActorServices } from "./services.ts";
-
-type TurnEnd = { readonly kind: "reply"; readonly reply: unknown } | { readonly kind: "error"; readonly error: unknown };
+import { conflictError, isBug, lostError, partlyLostError, repeatedEnd, settle, stopError, type TurnEnd } from "./turn-end.ts";
 
 /** Who has made an activation, and is told of its end. */
 export interface ActivationOwner {
   activationEnded(activation: LiveActivation): void;
+}
+
+/** What the activation before, on another node, has handed over: true only right after the header of version `ver`. */
+export interface HandedOver {
+  readonly ver: number;
+  readonly value: unknown;
 }
 
 export class LiveActivation implements Activation, TurnHost {
@@ -58,12 +60,13 @@ export class LiveActivation implements Activation, TurnHost {
   #controller: AbortController | undefined;
   #isWorking = false;
   /** Takes nothing more from the mailbox: what it has begun comes to its end first. */
-  #isRetiring = false;
+  #retirement: Promise<void> | undefined;
   #lost: Error | undefined;
   #backgroundWork = 0;
   #isStopping = false;
   #onQuiet: (() => void) | undefined;
   #lookup: InvocationLookup | undefined;
+  #handedOver: HandedOver | undefined;
   /** Neighbours in the order of use, and when that was: kept by the runtime. */
   older: LiveActivation | undefined;
   newer: LiveActivation | undefined;
@@ -76,6 +79,7 @@ export class LiveActivation implements Activation, TurnHost {
       readonly type: ActorType;
       readonly services: ActorServices;
       readonly owner: ActivationOwner;
+      readonly handedOver?: HandedOver | undefined;
     },
   ) {
     this.id = id;
@@ -83,6 +87,7 @@ export class LiveActivation implements Activation, TurnHost {
     this.type = options.type;
     this.#services = options.services;
     this.#owner = options.owner;
+    this.#handedOver = options.handedOver;
     this.#pipeline = new CommitPipeline(id, options.services, this);
   }
 
@@ -90,8 +95,12 @@ export class LiveActivation implements Activation, TurnHost {
 
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
-    if (this.#isStopping || this.#lost !== undefined) this.#controller.abort(this.#lost ?? this.#stopReason());
+    if (this.#isStopping || this.#lost !== undefined) this.#controller.abort(this.#lost ?? stopError(this.id));
     return this.#controller.signal;
+  }
+
+  get handedOver(): unknown {
+    return this.#handedOver?.value;
   }
 
   get state(): Pick<ScopedStore, "get" | "list"> {
@@ -106,8 +115,8 @@ export class LiveActivation implements Activation, TurnHost {
   }
 
   async turn<T>(work: (turn: Turn) => Promise<T>): Promise<T> {
-    if (this.#lost !== undefined) throw this.#lostError();
-    if (this.#isRetiring) throw new ActivationLostError(`This activation of ${describeActor(this.id)} is ending`);
+    if (this.#lost !== undefined) throw lostError(this.id, this.#lost);
+    if (this.#retirement !== undefined) throw new ActivationLostError(`This activation of ${describeActor(this.id)} is ending`);
     const envelope = new Envelope({ kind: "own", work });
     this.deliver(envelope);
     return (await envelope.outcome) as T;
@@ -135,9 +144,9 @@ export class LiveActivation implements Activation, TurnHost {
     this.#work();
   }
 
-  /** Gives out what has not started, in its order, when the activation has ended. */
-  takeWaiting(): Envelope[] {
-    const waiting = [...(this.#mailbox ?? [])];
+  /** Gives out what has not started, in its order: all of it when the activation has ended, or what came from outside. */
+  takeWaiting(options: { readonly own: boolean } = { own: true }): Envelope[] {
+    const waiting = [...(this.#mailbox ?? [])].filter(({ task }) => options.own || task.kind !== "own");
     for (const envelope of waiting) this.#mailbox?.remove(envelope);
     return waiting;
   }
@@ -154,7 +163,7 @@ export class LiveActivation implements Activation, TurnHost {
 
   /** Leaves memory in good order, if it is not busy. False: it is, or it is leaving already. */
   evict(): boolean {
-    if (this.isBusy || this.#isRetiring || this.#lost !== undefined) return false;
+    if (this.isBusy || this.#retirement !== undefined || this.#lost !== undefined) return false;
     void this.#retire({ deactivate: true });
     return true;
   }
@@ -165,21 +174,37 @@ export class LiveActivation implements Activation, TurnHost {
    */
   async stop(reason: Error): Promise<void> {
     this.#drop(reason, ["message", "reminder"]);
-    this.#isStopping = true;
-    this.#controller?.abort(this.#stopReason());
-    if (this.isBusy && this.#lost === undefined) await new Promise<void>((resolve) => (this.#onQuiet = resolve));
+    await this.#finish();
     await this.#retire({ deactivate: true });
+  }
+
+  /**
+   * Ends in good order like `stop`, for another node to go on: gives what the actor hands over. Whoever calls it has
+   * taken the messages that wait, and delivers no more.
+   */
+  async release(): Promise<unknown> {
+    await this.#finish();
+    let value: unknown;
+    if (this.#retirement === undefined && this.#lost === undefined) {
+      try {
+        value = this.#actor?.handOver?.();
+      } catch (error) {
+        this.#services.environment.log.write("error", "An actor failed to hand over", { actor: describeActor(this.id), error });
+      }
+    }
+    await this.#retire({ deactivate: true });
+    return value;
   }
 
   /** Ends at once; `error` says why to those whose turn had started. */
   end(error: Error): void {
     if (this.#lost !== undefined) return;
     this.#lost = error;
-    const lost = this.#lostError();
+    const lost = lostError(this.id, error);
     this.#pipeline.abandon(error);
     this.#turn?.close(error.message);
     this.#current?.abort(lost);
-    this.#current?.reject((this.#turn?.durableParts ?? 0) > 0 ? lost : error);
+    this.#current?.reject((this.#turn?.durableParts ?? 0) > 0 ? partlyLostError(this.id, error) : error);
     this.#drop(lost, ["own"]);
     this.#controller?.abort(lost);
     this.#owner.activationEnded(this);
@@ -202,11 +227,11 @@ export class LiveActivation implements Activation, TurnHost {
 
   async makeDurable(turn: ActorTurn, part: Part): Promise<void> {
     const end = await this.#ended(isEmpty(part) && this.#pipeline.claims ? this.#pipeline.newest : await this.#commit(part));
-    if (this.#lost !== undefined) throw this.#lostError();
+    if (this.#lost !== undefined) throw lostError(this.id, this.#lost);
     if (end?.kind === "failed") throw end.error;
     if (end?.kind !== "conflict") return;
     turn.isConflicted = true;
-    const conflict = this.#conflictError();
+    const conflict = conflictError(this.id);
     turn.close(conflict.message);
     throw conflict;
   }
@@ -214,7 +239,7 @@ export class LiveActivation implements Activation, TurnHost {
   // The loop.
 
   #work(): void {
-    if (this.#isWorking || this.#isRetiring || this.#lost !== undefined) return;
+    if (this.#isWorking || this.#retirement !== undefined || this.#lost !== undefined) return;
     this.#isWorking = true;
     void this.#run();
   }
@@ -222,14 +247,14 @@ export class LiveActivation implements Activation, TurnHost {
   async #run(): Promise<void> {
     try {
       if (this.#actor === undefined) await this.#activate();
-      while (this.#lost === undefined && !this.#isRetiring) {
+      while (this.#lost === undefined && this.#retirement === undefined) {
         const envelope = this.#mailbox?.first();
         if (envelope === undefined) break;
         await this.#handle(envelope);
       }
     } catch (error) {
       this.#drop(error, ["message", "reminder", "own"]);
-      this.end(new ActivationLostError(`${describeActor(this.id)} could not be activated`, { cause: error }));
+      this.end(new ActivationLostError(`${describeActor(this.id)} could not be activated`, { cause: error, tookNoEffect: true }));
     }
     this.#isWorking = false;
     this.#lookup = undefined;
@@ -245,12 +270,15 @@ export class LiveActivation implements Activation, TurnHost {
     const header = await this.#pipeline.open();
     if (header !== undefined && header.schema > headerSchema)
       throw new ActorElsewhereError(`${describeActor(this.id)} was written by a newer Kelpie (schema ${header.schema}): update this node`);
-    if (header !== undefined && header.owner !== placement.node) {
-      if (await placement.isAlive(header.owner))
+    if (header !== undefined) {
+      const holder = await holderOf(header, placement);
+      if (holder !== undefined && holder !== placement.node)
         throw new ActorElsewhereError(
-          `${describeActor(this.id)} is held by node ${header.owner}, which is alive: ask that node, or stop it`,
+          `${describeActor(this.id)} is held by node ${holder}, which is alive: ask that node, or stop it`,
+          holder,
         );
-      environment.probe("actors.takenOver");
+      if (header.owner !== placement.node) environment.probe("actors.takenOver");
+      if (header.ver !== this.#handedOver?.ver) this.#handedOver = undefined;
     }
     const actor = this.type.create(this);
     await actor.activate?.();
@@ -269,7 +297,9 @@ export class LiveActivation implements Activation, TurnHost {
       }
       if (this.#lost !== undefined) return;
       if (record !== undefined) {
-        if (envelope.start()) this.#answerAgain(envelope, envelope.invocation, record);
+        if (!envelope.start()) return;
+        this.#services.environment.probe("actors.duplicate");
+        this.#answer(envelope, repeatedEnd(this.id, envelope.invocation, record));
         return;
       }
     }
@@ -293,7 +323,7 @@ export class LiveActivation implements Activation, TurnHost {
       try {
         if ((await this.#conclude(envelope, turn, end)) === "answered") return;
         if (envelope.abortReason !== undefined) throw envelope.abortReason;
-        if (attempt === turnAttemptsMax) throw this.#conflictError();
+        if (attempt === turnAttemptsMax) throw conflictError(this.id);
       } catch (error) {
         // The actor believes that its turn is done, so its fields may hold what was not written.
         this.#answer(envelope, { kind: "error", error });
@@ -333,7 +363,7 @@ export class LiveActivation implements Activation, TurnHost {
   async #conclude(envelope: Envelope, turn: ActorTurn, end: TurnEnd): Promise<"answered" | "conflict"> {
     if (turn.isConflicted) {
       if (turn.durableParts === 0) return "conflict";
-      this.#answer(envelope, { kind: "error", error: this.#conflictError() });
+      this.#answer(envelope, { kind: "error", error: conflictError(this.id) });
       return "answered";
     }
     if (end.kind === "error") {
@@ -343,7 +373,7 @@ export class LiveActivation implements Activation, TurnHost {
       if (isBug(end.error)) this.#discard(end.error);
       return "answered";
     }
-    if (turn.isUntouched && envelope.invocation === undefined) {
+    if (turn.isUntouched && (envelope.invocation?.recordOnlyWrites ?? true)) {
       this.#answer(envelope, end);
       return "answered";
     }
@@ -360,7 +390,7 @@ export class LiveActivation implements Activation, TurnHost {
     if (batch === undefined) return "answered";
     if (part.checks.length > 0 && (await this.#ended(batch))?.kind === "conflict") {
       if (turn.durableParts === 0) return "conflict";
-      this.#answer(envelope, { kind: "error", error: this.#conflictError() });
+      this.#answer(envelope, { kind: "error", error: conflictError(this.id) });
       return "answered";
     }
     this.#answerAfter(batch, envelope, end, turn.durableParts > 0);
@@ -381,38 +411,43 @@ export class LiveActivation implements Activation, TurnHost {
     return checks.every((check, index) => (answers[index]?.[0]?.version ?? null) === check.version);
   }
 
-  /** Answers after everything that the turn may have seen is durable, and the actor is claimed (L2, L3). */
+  /** Answers after everything that the turn may have seen is durable, and the actor is claimed (L2, L3, L5). */
   #answer(envelope: Envelope, end: TurnEnd): void {
+    const isPartly = (this.#turn?.durableParts ?? 0) > 0;
     const batch = this.#pipeline.claims ? this.#pipeline.newest : this.#pipeline.addNow(emptyPart);
-    if (batch === undefined) settle(envelope, end);
-    else this.#answerAfter(batch, envelope, end);
+    if (batch !== undefined) this.#answerAfter(batch, envelope, end, isPartly);
+    else if (this.#services.placement.holdsLease) settle(envelope, end);
+    else this.background(this.#answerIfValid(envelope, end, isPartly));
+  }
+
+  /** Had another activation committed before the turn ran, the header would say so now. */
+  async #answerIfValid(envelope: Envelope, end: TurnEnd, isPartly: boolean): Promise<void> {
+    this.#services.environment.probe("actors.validated");
+    let isValid: boolean;
+    try {
+      isValid = await this.#pipeline.stillClaims();
+    } catch (error) {
+      envelope.reject(error);
+      return;
+    }
+    if (isValid) {
+      settle(envelope, end);
+      return;
+    }
+    const error = new ActivationLostError(`Another activation of ${describeActor(this.id)} has taken over: this one may not answer`, {
+      tookNoEffect: true,
+    });
+    envelope.reject(isPartly ? partlyLostError(this.id, error) : error);
+    this.end(error);
   }
 
   /** `isPartly`: an earlier part of the turn is durable, so that its failure is not one that left nothing. */
-  #answerAfter(batch: PendingBatch, envelope: Envelope, end: TurnEnd, isPartly = false): void {
+  #answerAfter(batch: PendingBatch, envelope: Envelope, end: TurnEnd, isPartly: boolean): void {
     batch.whenEnded((batchEnd) => {
       if (batchEnd.kind === "durable") settle(envelope, end);
-      else if (batchEnd.kind === "conflict") envelope.reject(this.#conflictError());
-      else envelope.reject(isPartly ? this.#lostError(batchEnd.error) : batchEnd.error);
+      else if (batchEnd.kind === "conflict") envelope.reject(conflictError(this.id));
+      else envelope.reject(isPartly ? partlyLostError(this.id, batchEnd.error) : batchEnd.error);
     });
-  }
-
-  // Invocations that were named.
-
-  #answerAgain(envelope: Envelope, invocation: Invocation, record: InvocationRecord): void {
-    this.#services.environment.probe("actors.duplicate");
-    const what = `Invocation ${invocation.id} of ${describeActor(this.id)}`;
-    if (record.message !== invocation.message)
-      this.#answer(envelope, {
-        kind: "error",
-        error: new InvocationIdReusedError(`${what} came before with a different message: give each its own id`),
-      });
-    else if (record.droppedBytes !== undefined)
-      this.#answer(envelope, {
-        kind: "error",
-        error: new ReplyNotKeptError(`${what} took effect before; its reply of ${record.droppedBytes} bytes was not kept`),
-      });
-    else this.#answer(envelope, { kind: "reply", reply: record.reply === undefined ? undefined : (JSON.parse(record.reply) as unknown) });
   }
 
   // Its end.
@@ -427,8 +462,11 @@ export class LiveActivation implements Activation, TurnHost {
     void this.#retire({ deactivate: false });
   }
 
-  async #retire(options: { readonly deactivate: boolean }): Promise<void> {
-    this.#isRetiring = true;
+  #retire(options: { readonly deactivate: boolean }): Promise<void> {
+    return (this.#retirement ??= this.#leave(options));
+  }
+
+  async #leave(options: { readonly deactivate: boolean }): Promise<void> {
     await this.#pipeline.drained();
     if (options.deactivate && this.#lost === undefined) {
       try {
@@ -438,6 +476,13 @@ export class LiveActivation implements Activation, TurnHost {
       }
     }
     this.end(new ActivationLostError(`The activation of ${describeActor(this.id)} has left memory`));
+  }
+
+  /** Asks what runs to end, and resolves when nothing does. */
+  async #finish(): Promise<void> {
+    this.#isStopping = true;
+    this.#controller?.abort(stopError(this.id));
+    if (this.isBusy && this.#lost === undefined) await new Promise<void>((resolve) => (this.#onQuiet = resolve));
   }
 
   #drop(reason: unknown, kinds: readonly Task["kind"][]): void {
@@ -451,32 +496,4 @@ export class LiveActivation implements Activation, TurnHost {
   async #ended(batch: PendingBatch | undefined): Promise<BatchEnd | undefined> {
     return batch && (await new Promise((resolve) => batch.whenEnded(resolve)));
   }
-
-  #lostError(cause = this.#lost): ActivationLostError {
-    if (cause instanceof ActivationLostError) return cause;
-    return new ActivationLostError(`The activation of ${describeActor(this.id)} has ended: ${cause?.message}`, { cause });
-  }
-
-  #stopReason(): ActorsStoppedError {
-    return new ActorsStoppedError(`The node of ${describeActor(this.id)} is stopping`);
-  }
-
-  #conflictError(): ConflictError {
-    return new ConflictError(`Rows that a turn of ${describeActor(this.id)} had read were changed by others, again and again`);
-  }
-}
-
-/** Whether a part writes nothing. */
-function isEmpty(part: Part): boolean {
-  return part.rows.size === 0 && part.writes.length === 0 && part.record === undefined;
-}
-
-function settle(envelope: Envelope, end: TurnEnd): void {
-  if (end.kind === "reply") envelope.resolve(end.reply);
-  else envelope.reject(end.error);
-}
-
-/** What no caller can have caused by what it asked for, as opposed to an error that an actor throws on purpose. */
-function isBug(error: unknown): boolean {
-  return error instanceof InvariantError || error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError;
 }

@@ -18,6 +18,11 @@ export interface Part {
 /** Of a turn that leaves no writes, for a batch that only claims the actor. */
 export const emptyPart: Part = { rows: new Map(), writes: [], checks: [], dues: [], bytes: 0 };
 
+/** Whether a part writes nothing. */
+export function isEmpty(part: Part): boolean {
+  return part.rows.size === 0 && part.writes.length === 0 && part.record === undefined;
+}
+
 /** How a batch ended: `conflict` is a shared row that had changed; nothing was written then. */
 export type BatchEnd = { readonly kind: "durable" } | { readonly kind: "conflict" } | { readonly kind: "failed"; readonly error: Error };
 

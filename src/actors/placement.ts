@@ -12,4 +12,6 @@ export interface Placement {
   leave(): Promise<void>;
   /** Whether `node` may still hold actors. A node that has never joined, or has left, does not. */
   isAlive(node: string): Promise<boolean>;
+  /** Whether no other node can have taken this one's actors over by now, so that answers may be given from memory. */
+  readonly holdsLease: boolean;
 }

@@ -8,6 +8,7 @@
  * S3. Other nodes write reminders too, so the rows are looked through at least every `pollMilliseconds`.
  * S4. A scheduler that has just started delivers reminders marked early at once, if they are due within
  *     `earlyMilliseconds`: it is taken to be the restart after the crash that interrupted their work.
+ * S5. Nodes may share the slots out among them. That two deliver one reminder, or for a while nobody, does no harm.
  */
 import { bytesToMapKey, keyAfter } from "../base/bytes.ts";
 import { decodeJson } from "../base/json.ts";
@@ -28,6 +29,16 @@ const backoffMillisecondsMin = 1_000;
 const backoffMillisecondsMax = 300_000;
 /** Failed deliveries whose backoff is remembered; one that is forgotten is only tried sooner. */
 const backoffsMax = 100_000;
+
+/** How nodes share the delivery of reminders (S5). */
+export interface ReminderSharing {
+  /** Whether this node delivers the reminders of a slot. */
+  ownsSlot(slot: number): boolean;
+  /** Brings a reminder to the node that has its actor. `isEarly`: it is not due yet, but marked early. */
+  deliver(id: ActorId, reminder: { readonly name: string; readonly due: number; readonly isEarly: boolean }): Promise<void>;
+  /** A reminder of another node's slot was set here. */
+  setElsewhere(slot: number, due: number): void;
+}
 
 interface DueReminder {
   readonly name: string;
@@ -50,7 +61,8 @@ export class ReminderScheduler {
   readonly #store: Store;
   readonly #environment: Environment;
   readonly #limits: ActorLimits;
-  readonly #deliver: (id: ActorId, name: string, due: number) => Promise<void>;
+  readonly #deliver: ReminderSharing["deliver"];
+  readonly #ownsSlot: (slot: number) => boolean;
   readonly #bucket: TokenBucket;
   readonly #delivering = new Set<string>();
   readonly #backoffs = new Map<string, Backoff>();
@@ -59,7 +71,9 @@ export class ReminderScheduler {
   #onDelivered: (() => void) | undefined;
   /** Unix milliseconds at which the next pass must begin. */
   #nextPass = 0;
-  #isFirstPass = true;
+  /** The next pass, or the one that runs, also looks for reminders marked early (S4). */
+  #wantsEarly = true;
+  #isEarlyPass = false;
   #stopped: Promise<void> = Promise.resolve();
 
   constructor(options: {
@@ -67,12 +81,14 @@ export class ReminderScheduler {
     readonly environment: Environment;
     readonly limits: ActorLimits;
     /** Rejects if the reminder was not delivered. Resolves also when it turned out not to be set any more. */
-    readonly deliver: (id: ActorId, name: string, due: number) => Promise<void>;
+    readonly deliver: ReminderSharing["deliver"];
+    readonly ownsSlot: (slot: number) => boolean;
   }) {
     this.#store = options.store;
     this.#environment = options.environment;
     this.#limits = options.limits;
     this.#deliver = options.deliver;
+    this.#ownsSlot = options.ownsSlot;
     this.#bucket = new TokenBucket(options.environment.clock, options.limits.remindersPerSecond);
   }
 
@@ -85,6 +101,12 @@ export class ReminderScheduler {
     if (due >= this.#nextPass) return;
     this.#nextPass = due;
     this.#wake?.abort();
+  }
+
+  /** The slots are shared out anew; `early`: a node has ended and left reminders marked early behind. */
+  lookAgain(options: { readonly early: boolean }): void {
+    this.#wantsEarly ||= options.early;
+    this.notify(0);
   }
 
   stop(): void {
@@ -102,10 +124,12 @@ export class ReminderScheduler {
     const { clock, log } = this.#environment;
     for (;;) {
       this.#nextPass = clock.now() + pollMilliseconds;
+      this.#isEarlyPass = this.#wantsEarly;
+      this.#wantsEarly = false;
       try {
         await this.#pass();
-        this.#isFirstPass = false;
       } catch (error) {
+        this.#wantsEarly ||= this.#isEarlyPass;
         log.write("warn", "Reminders could not be read", { error });
         this.#nextPass = clock.now() + backoffMillisecondsMin;
       }
@@ -121,9 +145,10 @@ export class ReminderScheduler {
   async #pass(): Promise<void> {
     const now = this.#environment.clock.now();
     this.#forgetBackoffs();
-    const isEarlyPass = this.#isFirstPass || this.#backoffs.values().some((backoff) => backoff.isEarly);
+    const isEarlyPass = this.#isEarlyPass || this.#backoffs.values().some((backoff) => backoff.isEarly);
     const until = now + (isEarlyPass ? earlyMilliseconds : pollMilliseconds) + 1;
-    let slots = Array.from({ length: reminderSlots }, (_, slot) => {
+    const owned = Array.from({ length: reminderSlots }, (_, slot) => slot).filter(this.#ownsSlot);
+    let slots = owned.map((slot) => {
       const { begin } = tupleRange(slotPrefix(slot));
       return { begin, end: encodeTuple([...slotPrefix(slot), until]) };
     });
@@ -158,7 +183,7 @@ export class ReminderScheduler {
   #isToDeliver(reminder: DueReminder, now: number): boolean {
     if (this.#delivering.has(reminder.row)) return false;
     const backoff = this.#backoffs.get(reminder.row);
-    const isDue = reminder.due <= now || (reminder.isEarly && (this.#isFirstPass || backoff?.isEarly === true));
+    const isDue = reminder.due <= now || (reminder.isEarly && (this.#isEarlyPass || backoff?.isEarly === true));
     if (backoff === undefined || !isDue) return isDue;
     const { clock } = this.#environment;
     if (backoff.until <= clock.elapsed()) return true;
@@ -180,7 +205,7 @@ export class ReminderScheduler {
     const { clock, log } = this.#environment;
     const { row, id, name, due } = reminder;
     try {
-      await this.#deliver(id, name, due);
+      await this.#deliver(id, { name, due, isEarly });
       this.#backoffs.delete(row);
     } catch (error) {
       const failures = (this.#backoffs.get(row)?.failures ?? 0) + 1;

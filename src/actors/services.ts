@@ -1,5 +1,6 @@
 import type { Environment } from "../environment/environment.ts";
 import type { Store } from "../storage/store.ts";
+import type { ActorId } from "./actor.ts";
 import type { ActorLimits } from "./limits.ts";
 import type { Placement } from "./placement.ts";
 
@@ -10,5 +11,5 @@ export interface ActorServices {
   readonly placement: Placement;
   readonly limits: ActorLimits;
   /** Told about each reminder that has become durable. */
-  reminderSet(due: number): void;
+  reminderSet(id: ActorId, due: number): void;
 }

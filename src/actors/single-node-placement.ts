@@ -34,7 +34,7 @@ export class SingleNodePlacement implements Placement {
     const [answer] = await this.#store.read([{ ...tupleRange(memberPrefix), limit: membersMax }]);
     for (const entry of answer ?? []) {
       const member = decodeJson<MemberRow>(entry.value);
-      if (this.#processes.isRunning(member)) continue;
+      if (isOfCluster(member) || this.#processes.isRunning(member)) continue;
       transaction.delete(memberKey(member.node));
     }
     const row: MemberRow = { ...this.#processes.self, node: this.node, joined: this.#environment.clock.now() };
@@ -52,6 +52,17 @@ export class SingleNodePlacement implements Placement {
   async isAlive(node: string): Promise<boolean> {
     if (node === this.node) return true;
     const member = await new Transaction(this.#store).get<MemberRow>(memberKey(node));
+    if (member !== undefined && isOfCluster(member)) return member.state !== "dead";
     return member !== undefined && this.#processes.isRunning(member);
   }
+
+  /** A process that was replaced has ended: there is nobody to give a stale answer. */
+  get holdsLease(): boolean {
+    return true;
+  }
+}
+
+/** Whether a row is that of a node of a cluster over the same store: it is not for this class to say that it is dead. */
+function isOfCluster(row: object): row is { readonly state: string } {
+  return "state" in row;
 }

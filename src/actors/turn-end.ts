@@ -1,0 +1,53 @@
+/** How a turn ends, and what those who wait for it are told. */
+import { InvariantError } from "../base/assert.ts";
+import { ConflictError } from "../storage/transaction.ts";
+import { ActivationLostError, type ActorId, ActorsStoppedError, InvocationIdReusedError, ReplyNotKeptError } from "./actor.ts";
+import { describeActor } from "./actor-id.ts";
+import type { InvocationRecord } from "./actor-rows.ts";
+import type { Envelope, Invocation } from "./envelope.ts";
+
+export type TurnEnd = { readonly kind: "reply"; readonly reply: unknown } | { readonly kind: "error"; readonly error: unknown };
+
+export function settle(envelope: Envelope, end: TurnEnd): void {
+  if (end.kind === "reply") envelope.resolve(end.reply);
+  else envelope.reject(end.error);
+}
+
+/** What no caller can have caused by what it asked for, as opposed to an error that an actor throws on purpose. */
+export function isBug(error: unknown): boolean {
+  return error instanceof InvariantError || error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError;
+}
+
+/** The end, once more, of an invocation that took effect before. */
+export function repeatedEnd(id: ActorId, invocation: Invocation, record: InvocationRecord): TurnEnd {
+  const what = `Invocation ${invocation.id} of ${describeActor(id)}`;
+  if (record.message !== invocation.message)
+    return {
+      kind: "error",
+      error: new InvocationIdReusedError(`${what} came before with a different message: give each its own id`),
+    };
+  if (record.droppedBytes !== undefined)
+    return {
+      kind: "error",
+      error: new ReplyNotKeptError(`${what} took effect before; its reply of ${record.droppedBytes} bytes was not kept`),
+    };
+  return { kind: "reply", reply: record.reply === undefined ? undefined : (JSON.parse(record.reply) as unknown) };
+}
+
+export function lostError(id: ActorId, cause: Error): ActivationLostError {
+  if (cause instanceof ActivationLostError) return cause;
+  return new ActivationLostError(`The activation of ${describeActor(id)} has ended: ${cause.message}`, { cause });
+}
+
+/** Of a turn of which an earlier part is durable: that the rest took no effect says nothing about it. */
+export function partlyLostError(id: ActorId, cause: Error): ActivationLostError {
+  return new ActivationLostError(`Only a part of a turn of ${describeActor(id)} took effect: ${cause.message}`, { cause });
+}
+
+export function stopError(id: ActorId): ActorsStoppedError {
+  return new ActorsStoppedError(`This activation of ${describeActor(id)} is stopping`);
+}
+
+export function conflictError(id: ActorId): ConflictError {
+  return new ConflictError(`Rows that a turn of ${describeActor(id)} had read were changed by others, again and again`);
+}
