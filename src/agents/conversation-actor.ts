@@ -97,7 +97,11 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       return { ok: true, runId: repeated, attached: true };
     }
     const context = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
-    if (context.runId !== null) return { ok: false, reason: "busy", runId: context.runId };
+    if (context.runId !== null) {
+      // Its driver may have failed without ending it: the reminder that is ahead need not be waited for.
+      if (this.#driver === undefined && !this.#agents.work.isStopping) this.#drive(conversation, context.runId, true);
+      return { ok: false, reason: "busy", runId: context.runId };
+    }
     const answers = request.messages.filter((message) => message.type === "approval");
     const refusal = refuse(context.pending, answers, request.messages);
     if (refusal !== undefined) return refusal;

@@ -4,7 +4,7 @@
  * The driver keeps nothing that must survive: it looks at the journal, does what comes next, and commits it. After a
  * crash another driver goes on from the same rows. A driver that finds its step taken or its run ended stops (R4).
  */
-import { type Activation, ActivationLostError, type Turn } from "../actors/actor.ts";
+import { type Activation, ActivationLostError, MailboxFullError, type Turn } from "../actors/actor.ts";
 import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/model.ts";
 import { CommitUnknownError, StoreUnavailableError } from "../storage/store.ts";
 import { ConflictError } from "../storage/transaction.ts";
@@ -371,8 +371,16 @@ export class RunDriver {
     }
   }
 
-  #turn<T>(work: (turn: Turn) => Promise<T>): Promise<T> {
-    return this.#activation.turn(work);
+  /** Runs a turn of the conversation, also where its mailbox is full of requests: what was begun is finished first. */
+  async #turn<T>(work: (turn: Turn) => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await this.#activation.turn(work);
+      } catch (error) {
+        if (!(error instanceof MailboxFullError) || this.#signal.aborted) throw error;
+        await this.#conversation.environment.clock.sleep(error.retryAfterMilliseconds, this.#signal);
+      }
+    }
   }
 }
 

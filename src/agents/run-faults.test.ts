@@ -322,6 +322,52 @@ for (const background of [true, false]) {
   });
 }
 
+test("A run whose conversation has no room for its turns waits until there is some", async () => {
+  const tool = countingTool({ effect: "readOnly" });
+  const made = Array.from({ length: 5 }, (_, at) => ({ name: "pay", arguments: {}, id: `call-${at}` }));
+  await using kelpie = await openTestAgents((request) => (lastResults(request).length > 0 ? text("done") : calls(...made)), {
+    tools: [tool],
+    limits: { mailboxMessages: 1 },
+  });
+  const events = await kelpie.run(await kelpie.create({ tools: ["pay"] }), "Go");
+  assert.deepEqual(outline(events).slice(1), [
+    `return ${made.map(() => "success").join(" ")}`,
+    "assistant done",
+    "stop end_turn",
+    "usage_statistics",
+  ]);
+});
+
+test("A run whose driver failed is taken up again by the next request", async () => {
+  const store = troubledStore();
+  const failed = Promise.withResolvers<void>();
+  let isDown = false;
+  store.beforeRead = (queries) => {
+    if (!isDown || !reads(queries, "state")) return undefined;
+    failed.resolve();
+    throw new StoreUnavailableError("down");
+  };
+  // With few rows in memory a turn has to read, so that the driver can neither go on nor end the run.
+  await using kelpie = await openTestAgents(
+    function* () {
+      const isFirst = !isDown;
+      isDown = true;
+      if (isFirst) yield new TypeError("A bug of an adapter");
+      yield* text("done");
+    },
+    { store, limits: { cachedRows: 1 } },
+  );
+  const address = await kelpie.create();
+  const sent = await kelpie.agents.conversations.send(address, sendRequest([userMessage("Go")]));
+  assert.ok(sent.ok);
+  await failed.promise;
+  await turnsAreDone();
+  store.beforeRead = () => undefined;
+  const other = await kelpie.agents.conversations.send(address, sendRequest([userMessage("Hello?")]));
+  assert.deepEqual(other, { ok: false, reason: "busy", runId: sent.runId });
+  assert.deepEqual(outline(await follow(kelpie, sent.runId)), ["assistant done", "stop end_turn", "usage_statistics"]);
+});
+
 test("Each time that a foreground run is taken up again it goes on above all numbers that may have been shown", () => {
   const [foreground, background] = [{ background: false }, { background: true }];
   assert.ok(seqAfterCrash(foreground, 7, 2) > seqAfterCrash(foreground, 7, 1) + 100_000);

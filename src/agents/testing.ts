@@ -1,5 +1,6 @@
 /** Agents over a store in memory and a model that a test scripts, for the tests of this folder. */
 import { ActorRuntime } from "../actors/actor-runtime.ts";
+import type { ActorLimits } from "../actors/limits.ts";
 import { SingleNodePlacement } from "../actors/single-node-placement.ts";
 import type { Environment } from "../environment/environment.ts";
 import { RealEnvironment } from "../environment/real-environment.ts";
@@ -41,7 +42,13 @@ export interface TestAgents extends AsyncDisposable {
 
 export async function openTestAgents(
   script: Script,
-  options: { readonly store?: Store; readonly tools?: readonly Tool[]; readonly contextWindow?: number; readonly callback?: Callback } = {},
+  options: {
+    readonly store?: Store;
+    readonly tools?: readonly Tool[];
+    readonly contextWindow?: number;
+    readonly callback?: Callback;
+    readonly limits?: Partial<ActorLimits>;
+  } = {},
 ): Promise<TestAgents> {
   const store = options.store ?? new MemoryStore();
   const environment = new RealEnvironment({ level: "error" });
@@ -52,7 +59,7 @@ export async function openTestAgents(
   // Every test is a process of its own to the placement: one that was not stopped counts as dead.
   const identity = { host: "test", pid: ++processes, started: String(processes) };
   const placement = new SingleNodePlacement(store, environment, { self: identity, isRunning: (other) => other.pid === identity.pid });
-  const actors = new ActorRuntime({ store, environment, placement });
+  const actors = new ActorRuntime({ store, environment, placement, limits: options.limits ?? {} });
   const agents = createAgents({ store, environment, models, tools, actors, callback: options.callback ?? (async () => 200) });
   await tools.seed(store, environment, project);
   await actors.start();
