@@ -31,7 +31,7 @@ export function describeError(error: unknown): Failure {
   if (!(error instanceof Error)) return { name: "Error", message: shorten(String(error)), fields: {} };
   const fields: { [field: string]: unknown } = {};
   let left = fieldsBytesMax;
-  for (const [field, value] of Object.entries<unknown>({ ...error })) {
+  for (const [field, value] of Object.entries(error) as [string, unknown][]) {
     if (field === "name" || field === "message" || field === "stack" || field === "cause") continue;
     try {
       left -= encodeWire({ [field]: value }, left).length;
