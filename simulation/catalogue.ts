@@ -1,4 +1,5 @@
 /** What can be simulated: a new workload or planted bug is one line here. */
+import { agentMutants } from "./agent-runs/mutants.ts";
 import { mutants as planted } from "./mutants.ts";
 import type { Workload } from "./run.ts";
 import { agentRuns } from "./workloads/agent-runs.ts";
@@ -12,7 +13,7 @@ import type { Mutant } from "./world.ts";
 
 export const workloads: readonly Workload[] = [logs, handover, rows, steps, bank, reminders, transactions, agentRuns];
 
-export const mutants: readonly Mutant[] = planted;
+export const mutants: readonly Mutant[] = [...planted, ...agentMutants];
 
 export function workloadNamed(name: string): Workload {
   const workload = workloads.find((each) => each.name === name);

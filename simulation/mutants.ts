@@ -42,7 +42,7 @@ export const mutants: readonly Mutant[] = [
     breaks: "a commit is answered when it is sent, not when it is durable",
     workload: "logs",
     seedsMax: 100,
-    wrapStore: replyBeforeCommit,
+    wrapStore: (store) => replyBeforeCommit(store),
   },
   {
     name: "no-deduplication",
@@ -150,7 +150,7 @@ export const mutants: readonly Mutant[] = [
 ];
 
 /** The second element of a row's key says what it is. */
-function rowKind(key: Uint8Array): string {
+export function rowKind(key: Uint8Array): string {
   return String(decodeTuple(key)[1]);
 }
 
@@ -158,19 +158,19 @@ function queryKind(query: Query): string {
   return rowKind("key" in query ? query.key : query.begin);
 }
 
-function isSet(write: Write, kind: string): boolean {
+export function isSet(write: Write, kind: string): boolean {
   return write.kind === "set" && rowKind(write.key) === kind;
 }
 
-function withCommit(store: Store, change: (batch: Batch, commit: Commit) => Promise<CommitOutcome>): Store {
+export function withCommit(store: Store, change: (batch: Batch, commit: Commit) => Promise<CommitOutcome>): Store {
   return changed(store, { commit: (batch) => change(batch, (other) => store.commit(other)) });
 }
 
-function withRead(store: Store, change: (queries: readonly Query[], read: Read) => Promise<readonly Answer[]>): Store {
+export function withRead(store: Store, change: (queries: readonly Query[], read: Read) => Promise<readonly Answer[]>): Store {
   return changed(store, { read: (queries) => change(queries, (others) => store.read(others)) });
 }
 
-function withWrites(store: Store, keeps: (write: Write) => boolean): Store {
+export function withWrites(store: Store, keeps: (write: Write) => boolean): Store {
   return withCommit(store, (batch, commit) => commit({ ...batch, writes: batch.writes.filter(keeps) }));
 }
 
@@ -207,7 +207,7 @@ async function halfABatch(batch: Batch, commit: Commit): Promise<CommitOutcome> 
 }
 
 /** Answers with a version of its own; where a later batch checks that version, waits for the real one first. */
-function replyBeforeCommit(store: Store): Store {
+export function replyBeforeCommit(store: Store, isEarly: (batch: Batch) => boolean = () => true): Store {
   const real = new Map<Version, Promise<CommitOutcome>>();
   let version = 2 ** 40;
   const commit = async (batch: Batch): Promise<CommitOutcome> => {
@@ -218,6 +218,7 @@ function replyBeforeCommit(store: Store): Store {
       }),
     );
     const sent = store.commit({ ...batch, checks });
+    if (!isEarly(batch)) return await sent;
     sent.catch(() => {});
     real.set(++version, sent);
     return { ok: true, version };

@@ -28,6 +28,7 @@ import type { World } from "../world.ts";
 /** A task makes dozens of turns and hundreds of events, so a few of them are as long as a run of another workload. */
 const clientsMax = 4;
 const tasksMax = 3;
+const operationsPerTask = 5;
 
 export const agentRuns: Workload = {
   name: "agent-runs",
@@ -47,7 +48,8 @@ export const agentRuns: Workload = {
 
 async function live(world: World, client: AgentClient, name: number): Promise<void> {
   const random = world.random.stream(`tasks/${name}`);
-  for (let operation = 0; operation < Math.min(tasksMax, world.swarm.operationsPerClient); operation++) {
+  const tasks = Math.min(tasksMax, Math.ceil(world.swarm.operationsPerClient / operationsPerTask));
+  for (let operation = 0; operation < tasks; operation++) {
     await client.think();
     await client.work({ id: `${name}.${operation}`, plan: random.pick(plans) });
   }
