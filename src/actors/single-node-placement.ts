@@ -22,7 +22,7 @@ export class SingleNodePlacement implements Placement {
 
   constructor(store: Store, environment: Environment, processes: ProcessTable) {
     const { host, pid } = processes.self;
-    this.node = `${host}:${pid}:${environment.random.uuid().slice(0, 8)}`;
+    this.node = `${host}:${pid}:${environment.random.uuid().slice(-8)}`;
     this.#store = store;
     this.#environment = environment;
     this.#processes = processes;

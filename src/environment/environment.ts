@@ -32,7 +32,11 @@ export interface Random {
   bytes(count: number): Uint8Array;
   /** At least 0, less than 1. */
   fraction(): number;
-  /** A version 4 UUID. */
+  /**
+   * A UUID of version 4's shape: different from every other, and no secret. One made later sorts later where clocks
+   * allow it, so that rows made at one time lie together: a store of a million agents takes new ones several times as
+   * fast as under ids of chance alone.
+   */
   uuid(): string;
 }
 

@@ -101,6 +101,17 @@ test("UUIDs are of version 4 and all different", () => {
   assert.equal(new Set(ids).size, ids.length);
 });
 
+test("A UUID made later, in another millisecond, sorts later", async () => {
+  const { random, clock } = new RealEnvironment();
+  const ids: string[] = [];
+  for (let index = 0; index < 3; index++) {
+    ids.push(random.uuid());
+    const before = clock.now();
+    while (clock.now() === before) await new Promise((resolve) => void setImmediate(resolve));
+  }
+  assert.deepEqual(ids.toSorted(), ids);
+});
+
 function lines(
   options: { readonly level?: LogLevel; readonly json?: boolean },
   entries: readonly (readonly [LogLevel, string, LogFields?])[],

@@ -74,8 +74,10 @@ class RealRandom implements Random {
     return Buffer.from(this.bytes(6)).readUIntBE(0, 6) / 2 ** 48;
   }
 
+  /** Time before chance, as in version 7, in the shape of version 4 that Letta's ids have: 48 bits of it before 74. */
   uuid(): string {
-    return randomUUID();
+    const time = Date.now().toString(16).padStart(12, "0");
+    return `${time.slice(0, 8)}-${time.slice(8)}-${randomUUID().slice(14)}`;
   }
 }
 
