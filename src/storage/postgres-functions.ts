@@ -4,8 +4,14 @@
  */
 import { timelineFactor } from "./postgres-version.ts";
 
-/** A plan is kept with its connection. One made while the table was small would be a disaster when it is large. */
-const planSettings = "SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off";
+/**
+ * A plan is kept with its connection, and one made while the table was small would be a disaster when it is large. So
+ * tables are reached by their index only, and there is no join in which a row of the table is not looked up by key.
+ */
+const planSettings = "SET enable_seqscan = off SET plan_cache_mode = force_generic_plan";
+
+/** The timeline that the server writes. Fails on a standby, whose answers may be old. */
+export const timelineExpression = "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
 
 /**
  * Applies a group of batches in order, as one transaction; postgres-group.ts encodes them.
@@ -27,7 +33,7 @@ export const commitFunction = (schema: string): string => `
       key_count int := cardinality(p_keys);
       program_end int := cardinality(p_program);
       value_count int := cardinality(p_values);
-      timeline bigint := ${schema}.timeline();
+      timeline bigint := ${timelineExpression};
       versions bigint[];
       sources int[] := array_fill(-1, ARRAY[key_count]);
       sums bigint[] := array_fill(NULL::bigint, ARRAY[key_count]);
@@ -130,18 +136,20 @@ export const commitFunction = (schema: string): string => `
           (e.key, e.rest) < (p_bounds[2 * range_number], coalesce(p_bound_rests[2 * range_number], ''));
       END LOOP;
       IF absent <> '{}' THEN
-        DELETE FROM ${schema}.entry e USING unnest(absent) AS i
-          WHERE e.key = p_keys[i] AND e.rest = coalesce(p_rests[i], '');
+        -- By their places in the table, which stay while they are locked.
+        DELETE FROM ${schema}.entry WHERE ctid = ANY (ARRAY(
+          SELECT (SELECT e.ctid FROM ${schema}.entry e WHERE e.key = p_keys[i] AND e.rest = coalesce(p_rests[i], ''))
+          FROM unnest(absent) AS i));
       END IF;
       IF changed <> '{}' THEN
         INSERT INTO ${schema}.entry (version, key, rest, value)
           SELECT versions[i], p_keys[i], coalesce(p_rests[i], ''), p_values[sources[i]] FROM unnest(changed) AS i
           ON CONFLICT (key, rest_hash) DO UPDATE SET version = excluded.version, value = excluded.value;
       END IF;
-      IF counters <> '{}' THEN
-        UPDATE ${schema}.entry e SET version = versions[i], value = ${schema}.add_to_counter(e.value, sums[i])
-          FROM unnest(counters) AS i WHERE e.key = p_keys[i] AND e.rest = coalesce(p_rests[i], '');
-      END IF;
+      FOREACH place IN ARRAY counters LOOP
+        UPDATE ${schema}.entry e SET version = versions[place], value = ${schema}.add_to_counter(e.value, sums[place])
+          WHERE e.key = p_keys[place] AND e.rest = coalesce(p_rests[place], '');
+      END LOOP;
 
       INSERT INTO ${schema}.lane (id, last_group, outcomes) VALUES (p_lane, p_group, outcomes)
         ON CONFLICT (id) DO UPDATE SET last_group = excluded.last_group, outcomes = excluded.outcomes, used = excluded.used
@@ -160,7 +168,7 @@ export const settleFunction = (schema: string): string => `
       INSERT INTO ${schema}.lane (id, last_group, outcomes) VALUES (p_lane, p_group, NULL)
         ON CONFLICT (id) DO UPDATE SET last_group = excluded.last_group, outcomes = NULL, used = excluded.used
         WHERE lane.last_group < excluded.last_group;
-      RETURN ${schema}.timeline() || (SELECT outcomes FROM ${schema}.lane WHERE id = p_lane AND last_group = p_group);
+      RETURN ${timelineExpression} || (SELECT outcomes FROM ${schema}.lane WHERE id = p_lane AND last_group = p_group);
     END $$;`;
 
 /**
@@ -176,15 +184,15 @@ export const readFunction = (schema: string): string => {
   return `
     CREATE FUNCTION ${schema}.read(p_keys bytea[], p_rests bytea[], p_bounds bytea[], p_bound_rests bytea[], p_limits bigint[])
     RETURNS TABLE (query int, key bytea, rest bytea, value bytea, version bigint) LANGUAGE plpgsql STABLE
-    ${planSettings} AS $$
+    ${planSettings} SET enable_bitmapscan = off SET enable_sort = off AS $$
     DECLARE
       key_count int := cardinality(p_keys);
     BEGIN
-      RETURN QUERY SELECT 0, NULL::bytea, NULL::bytea, NULL::bytea, ${schema}.timeline();
+      RETURN QUERY SELECT 0, NULL::bytea, NULL::bytea, NULL::bytea, ${timelineExpression};
       IF key_count > 0 THEN
         RETURN QUERY SELECT i, NULL::bytea, NULL::bytea, e.value, e.version
-          FROM generate_series(1, key_count) AS i
-          JOIN ${schema}.entry e ON e.key = p_keys[i] AND e.rest = coalesce(p_rests[i], '');
+          FROM generate_series(1, key_count) AS i CROSS JOIN LATERAL (
+            SELECT f.value, f.version FROM ${schema}.entry f WHERE f.key = p_keys[i] AND f.rest = coalesce(p_rests[i], '') LIMIT 1) AS e;
       END IF;
       FOR i IN 1 .. cardinality(p_limits) LOOP
         IF p_limits[i] > 0 THEN${range("ASC")}

@@ -6,7 +6,7 @@
  */
 import type { Client } from "pg";
 import { postgresCode, postgresMessage } from "./postgres-errors.ts";
-import { commitFunction, readFunction, settleFunction } from "./postgres-functions.ts";
+import { commitFunction, readFunction, settleFunction, timelineExpression } from "./postgres-functions.ts";
 import { timelineFactor } from "./postgres-version.ts";
 
 /** A database cannot be used as it is. The message says what is wrong and what to do. */
@@ -38,11 +38,6 @@ const migrations: readonly ((schema: string) => string)[] = [
       outcomes bigint[],
       used timestamptz NOT NULL DEFAULT now()
     ) WITH (fillfactor = 50);
-
-    -- Fails on a standby, whose answers may be old.
-    CREATE FUNCTION ${schema}.timeline() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-      SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint
-    $$;
 
     CREATE FUNCTION ${schema}.wrap(number numeric) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
       SELECT (mod(mod(number + 9223372036854775808, 18446744073709551616) + 18446744073709551616, 18446744073709551616)
@@ -94,7 +89,7 @@ export async function greet(client: Client, schema: string): Promise<Greeting> {
   const { rows } = await client.query<Record<string, string | number | boolean | null>>(
     `SELECT current_setting('server_version_num')::int AS server, pg_is_in_recovery() AS standby,
        CASE WHEN pg_is_in_recovery() THEN NULL
-         ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
+         ELSE ${timelineExpression} END AS timeline,
        (SELECT system_identifier::text FROM pg_control_system()) AS identifier,
        current_setting('default_transaction_isolation') AS isolation,
        current_setting('transaction_read_only')::bool AS read_only,

@@ -118,6 +118,12 @@ export class PostgresServer implements AsyncDisposable {
     await this.resume();
   }
 
+  /** While it is stopped: it comes up as a standby, which takes no writes until it is promoted. */
+  makeStandby(): void {
+    writeFileSync(join(this.#data, "standby.signal"), "");
+    giveToServerUser(join(this.#data, "standby.signal"));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop("immediate");
     rmSync(this.directory, { recursive: true, force: true });
