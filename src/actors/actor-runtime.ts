@@ -171,7 +171,7 @@ export class ActorRuntime implements Actors {
       return owner;
     } finally {
       this.#released.delete(name);
-      for (const envelope of [...waiting]) {
+      for (const envelope of waiting) {
         waiting.remove(envelope);
         if (owner === undefined) this.#deliver(id, envelope);
         else envelope.reject(new ActorElsewhereError(`${describeActor(id)} has moved to node ${owner}`, owner));
@@ -181,7 +181,9 @@ export class ActorRuntime implements Actors {
 
   /** Ends every activation at once: what they know may not be true any more. What waits goes on in fresh ones. */
   endAll(reason: Error): void {
-    for (const activation of [...this.#activations.values()]) activation.end(reason);
+    // Not those that are made meanwhile for what waits.
+    const known = [...this.#activations.values()];
+    for (const activation of known) activation.end(reason);
   }
 
   /** Ends everything at once, and takes nothing more: this node is taken to be dead. */

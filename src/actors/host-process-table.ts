@@ -11,11 +11,21 @@ export class HostProcessTable implements ProcessTable {
     this.self = { host: hostname(), pid: process.pid, started: startOf(process.pid) ?? "" };
   }
 
+  /** Whether that process would be seen here if it ran: it is of this machine, and counted as this one is. */
+  sees(identity: ProcessIdentity): boolean {
+    return identity.host === this.self.host && placeOf(identity) === placeOf(this.self);
+  }
+
   isRunning(identity: ProcessIdentity): boolean {
     if (identity.pid === this.self.pid) return identity.started === this.self.started;
     const started = startOf(identity.pid);
     return started !== undefined && started === identity.started;
   }
+}
+
+/** On Linux, what comes before the clock tick of the start (see `startOf`); nothing where a start is only a time. */
+function placeOf({ started }: ProcessIdentity): string {
+  return process.platform === "linux" ? started.split(" ").slice(0, 2).join(" ") : "";
 }
 
 /**

@@ -25,7 +25,7 @@ import { ActorTurn, type TurnHost } from "./actor-turn.ts";
 import { headerSchema, type InvocationRecord } from "./actor-rows.ts";
 import { CommitPipeline } from "./commit-pipeline.ts";
 import { invocationRecord } from "./deduplication.ts";
-import { Envelope, type Invocation, type Task } from "./envelope.ts";
+import { Envelope, type Task } from "./envelope.ts";
 import { holderOf } from "./holder.ts";
 import { InvocationLookup } from "./invocation-lookup.ts";
 import { turnAttemptsMax } from "./limits.ts";

@@ -14,6 +14,7 @@
  * C6. A hand-over is one compare-and-set by the node that takes over. A node that drains takes nothing new.
  */
 import type { Placement } from "../actors/placement.ts";
+import type { ProcessIdentity } from "../actors/process-table.ts";
 import type { NodeAddress } from "./transport.ts";
 
 export type MemberState = "joining" | "up" | "draining" | "dead";
@@ -32,6 +33,8 @@ export interface Member {
   readonly schema: { readonly min: number; readonly max: number };
   /** Grows with each renewal, so that a renewal changes the row. */
   readonly beat: number;
+  /** The process, for others on its host, which see it end. */
+  readonly process?: ProcessIdentity;
   readonly joinedAt: number;
 }
 
@@ -57,8 +60,30 @@ export function evictionMilliseconds({ lease, rateError, margin }: ClusterTiming
 export interface ClusterPlacement extends Placement {
   /** The members that are not dead, as last seen. */
   readonly members: readonly Member[];
-  /** The member that should take an actor that nobody has. Never one that drains. */
-  choose(actorName: string): Member | undefined;
-  /** Whether answers may be given from memory now (C4). */
-  readonly holdsLease: boolean;
+  /**
+   * The member that should take an actor that nobody has: one that is up. `schema`: and that can read the actor.
+   * `affinity`: that node, if it can be. `except`: another one.
+   */
+  choose(actorName: string, options?: ChooseOptions): Member | undefined;
+}
+
+export interface ChooseOptions {
+  readonly schema?: number;
+  readonly affinity?: string | undefined;
+  readonly except?: string | undefined;
+}
+
+/** Another node with this name is alive. Start this one under another name, or stop the other. */
+export class NodeNameTakenError extends Error {
+  override readonly name = "NodeNameTakenError";
+}
+
+/** A living node and this one have no version in common. Says which of them must be updated. */
+export class IncompatibleNodeError extends Error {
+  override readonly name = "IncompatibleNodeError";
+}
+
+/** The others take this node to be dead: it must stop, and start again as a new member. */
+export class NodeFencedError extends Error {
+  override readonly name = "NodeFencedError";
 }
