@@ -1,7 +1,7 @@
 import { assert } from "../base/assert.ts";
 import { encodeJson } from "../base/json.ts";
 import type { Tuple } from "../base/tuple.ts";
-import { type Check, LimitError, type Store, type Write } from "../storage/store.ts";
+import { type Check, LimitError, type Store, type Write, writeSize } from "../storage/store.ts";
 import { Transaction } from "../storage/transaction.ts";
 import { ActivationLostError, type ActorId, type Reminder, type ScopedStore, type Turn } from "./actor.ts";
 import { describeActor, validateReminderName } from "./actor-id.ts";
@@ -73,8 +73,9 @@ export class ActorTurn implements Turn, Abortable {
   write(...writes: readonly Write[]): void {
     this.assertOpen();
     for (const write of writes) {
+      // A write that no batch can hold fails the turn here; in the batch it would end the activation.
+      this.#writeBytes += writeSize(write, this.#host.store.limits);
       this.#writes.push(write);
-      this.#writeBytes += writeBytes(write);
     }
     this.limitBytes(this.#writeBytes + (this.#state?.bytes ?? 0));
   }
@@ -175,7 +176,7 @@ export class ActorTurn implements Turn, Abortable {
 
     let bytes = (record?.outcome.reply?.length ?? 0) + (record === undefined ? 0 : 1_000);
     for (const [name, text] of rows) bytes += this.#host.rows.prefixBytes + name.length + (text === null ? 0 : Buffer.byteLength(text));
-    for (const write of writes) bytes += writeBytes(write);
+    for (const write of writes) bytes += writeSize(write, this.#host.store.limits);
     for (const check of checks) bytes += check.key.length;
     this.limitBytes(bytes);
     return { rows, writes, checks, dues, bytes, ...(record === undefined ? {} : { record }) };
@@ -264,11 +265,6 @@ class TurnState implements ScopedStore {
     this.#rows.set(name, text);
     this.bytes = bytes;
   }
-}
-
-function writeBytes(write: Write): number {
-  if (write.kind === "deleteRange") return write.begin.length + write.end.length;
-  return write.key.length + (write.kind === "set" ? write.value.length : 8);
 }
 
 function shortKey(key: Tuple): string {

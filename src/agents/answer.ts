@@ -23,11 +23,15 @@ export type Shown = Map<string, string>;
 
 type Head = Omit<ChatMessage, "body" | "n">;
 
-/** Texts of one answer over this many characters in total end the step with an error. */
-export const answerCharactersMax = 4_000_000;
+/** Texts of one answer over this many characters in total end the step with an error: all of it is committed in one batch. */
+export const answerCharactersMax = 1_000_000;
 
 /** Tool calls of one answer; more end the step with an error. */
 export const answerCallsMax = 128;
+
+/** Of what a model calls a tool, and a call. */
+const nameCharactersMax = 128;
+const idCharactersMax = 200;
 
 export class AnswerTooLongError extends Error {
   override readonly name = "AnswerTooLongError";
@@ -73,7 +77,7 @@ export class AnswerCollector {
       case "toolCallStart":
         if (this.#calls.size >= answerCallsMax)
           throw new AnswerTooLongError(`The model made more than ${answerCallsMax} tool calls in one answer`);
-        this.#calls.set(event.index, { id: event.id, name: event.name, text: "" });
+        this.#addCall(event, "");
         return this.#showCall(event.index, "", true);
       case "toolCallDelta": {
         const call = this.#calls.get(event.index);
@@ -85,7 +89,8 @@ export class AnswerCollector {
       case "toolCallEnd": {
         const call = this.#calls.get(event.index);
         if (call === undefined) {
-          this.#calls.set(event.index, { id: event.id, name: event.name, text: event.argumentsText });
+          this.#count(event.argumentsText.length);
+          this.#addCall(event, event.argumentsText);
           return [...this.#showCall(event.index, "", true), ...this.#showCall(event.index, event.argumentsText, false)];
         }
         call.text = event.argumentsText;
@@ -109,16 +114,17 @@ export class AnswerCollector {
       messageId: this.#head.id,
       parts: this.#parts.flatMap((part): AnswerPart[] => {
         if (part.kind === "redacted") return [{ type: "redacted_reasoning", data: part.text }];
-        if (part.kind === "text") return part.text === "" ? [] : [{ type: "text", text: part.text }];
+        const text = part.text.toWellFormed();
+        if (part.kind === "text") return text === "" ? [] : [{ type: "text", text }];
         return [
           part.signature === undefined
-            ? { type: "reasoning", reasoning: part.text }
-            : { type: "reasoning", reasoning: part.text, signature: part.signature },
+            ? { type: "reasoning", reasoning: text }
+            : { type: "reasoning", reasoning: text, signature: part.signature },
         ];
       }),
       calls: [...this.#calls.entries()]
         .toSorted(([left], [right]) => left - right)
-        .map(([, call]) => ({ tool_call_id: call.id, name: call.name, arguments: call.text })),
+        .map(([, call]) => ({ tool_call_id: call.id, name: call.name, arguments: call.text.toWellFormed() })),
       reason: this.#end.reason,
       usage: this.#end.usage ?? noUsage,
       requestId: this.#end.requestId ?? null,
@@ -133,6 +139,13 @@ export class AnswerCollector {
     part.text += delta;
     const position = this.#parts.length - 1;
     return this.#show(`part ${position}`, { text: part.text, delta }, (text) => deltaMessage(this.#head, { kind, position, text }));
+  }
+
+  /** Ids are unique in their answer and fit a header, and names can go back to a provider, whatever the model wrote. */
+  #addCall({ index, id, name }: { readonly index: number; readonly id: string; readonly name: string }, text: string): void {
+    let own = id.replaceAll(/[^\x21-\x7e]/g, "_").slice(0, idCharactersMax);
+    while ([...this.#calls.values()].some((call) => call.id === own)) own += `-${index}`;
+    this.#calls.set(index, { id: own, name: name.replaceAll(/[^\p{L}\p{N}_.:/ -]/gu, "_").slice(0, nameCharactersMax), text });
   }
 
   #showCall(index: number, delta: string, isStart: boolean): LettaMessage[] {
@@ -171,10 +184,12 @@ export class AnswerCollector {
       if (shown < before.length) this.#shownLengths.set(place, before.length);
     }
     const from = this.#shownLengths.get(place) ?? 0;
-    this.#shownLengths.set(place, text.length);
-    if (from >= text.length) return [];
+    // Half of a character waits for its other half.
+    const to = text.length - (/[\ud800-\udbff]$/.test(delta) ? 1 : 0);
+    if (from >= to) return [];
+    this.#shownLengths.set(place, to);
     // Nearly always the delta is what is new. A slice of the text would copy all of it, for each token.
-    return [message(from === text.length - delta.length ? delta : text.slice(from))];
+    return [message(to - from === delta.length ? delta : text.slice(from, to))];
   }
 
   /** The answer differs from what was seen: shows all of it under a new id. */

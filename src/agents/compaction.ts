@@ -15,6 +15,7 @@ import { EventLog } from "./event-log.ts";
 import { append, readJournal } from "./run-journal.ts";
 import type { RunEvent } from "./run-events.ts";
 import { compiledMetadata, compileSystem, readContextMessages, type RunSetting } from "./step-plan.ts";
+import { setWide } from "./wide-row.ts";
 
 /** Letta's default share of the context that a sliding window gives up. */
 const slidingShareDefault = 0.3;
@@ -68,7 +69,7 @@ export async function compact(
       });
       log.messages([message]);
     }
-    turn.state.set(stateKeys.progress, { ...now.progress, contextTokens: 0 });
+    await setWide(turn.state, stateKeys.progress, { ...now.progress, contextTokens: 0 });
     return { events: log.write(conversation.address.project, turn) };
   });
 }
@@ -84,7 +85,7 @@ export interface CompactionPlan {
   readonly settings: CompactionSettings;
 }
 
-/** Undefined: fewer than two messages could be taken out. */
+/** Undefined: no message could be taken out. */
 export async function planCompaction(
   conversation: ConversationEnvironment,
   context: ContextState,
@@ -94,9 +95,11 @@ export async function planCompaction(
   const mode = settings?.mode ?? "sliding_window";
   const isAll = mode === "all" || mode === "self_compact_all";
   const share = Math.min(1, Math.max(0.05, settings?.sliding_window_percentage ?? slidingShareDefault));
-  const wanted = isAll ? messages.length : Math.ceil(messages.length * share);
+  // An earlier summary alone is not worth another one.
+  const least = messages[0]?.body.role === "summary" ? 2 : 1;
+  const wanted = isAll ? messages.length : Math.max(least, Math.ceil(messages.length * share));
   const cut = cutAtTurn(messages, wanted);
-  if (cut < 2) return undefined;
+  if (cut < least) return undefined;
   return { summarised: messages.slice(0, cut), kept: messages.slice(cut), settings: settings ?? {} };
 }
 
@@ -146,9 +149,11 @@ async function askForSummary(
   const model = wanted == null || wanted.startsWith("letta/") ? setting.model : await conversation.models.open(wanted);
   // The demo model is no language model: it cannot summarise.
   if (model.handle === "kelpie/demo") return "";
+  const messages = fitting(plan.summarised, setting.contextWindow * 0.8);
+  if (messages.length === 0) return "";
   const request: ModelRequest = contextWindow({
     system: plan.settings.prompt ?? summaryPrompt,
-    messages: fitting(plan.summarised, setting.contextWindow * 0.8),
+    messages,
     tools: [],
     settings: {},
     cacheKey: "",
@@ -166,7 +171,7 @@ async function askForSummary(
 function fitting(messages: readonly ChatMessage[], tokens: number): readonly ChatMessage[] {
   let from = 0;
   while (
-    from < messages.length - 1 &&
+    from < messages.length &&
     estimateTokens(contextWindow({ system: "", messages: messages.slice(from), tools: [], settings: {}, cacheKey: "" })) > tokens
   )
     from++;
@@ -259,7 +264,7 @@ export async function commitCompaction(
   });
   const appended = await append(conversation, turn, compiled, [{ body: { role: "summary", text: cut.summary, stats: cut.stats } }]);
   const message = appended.messages[0]!;
-  turn.state.set(stateKeys.context, { ...appended.context, summary: message.n, tailFrom: cut.keptFrom ?? message.n + 1 });
+  await setWide(turn.state, stateKeys.context, { ...appended.context, summary: message.n, tailFrom: cut.keptFrom ?? message.n + 1 });
   conversation.environment.probe("agents.compacted");
   return message;
 }

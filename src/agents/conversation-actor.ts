@@ -24,6 +24,7 @@ import { handleCallback } from "./run-callback.ts";
 import { seqAfterCrash } from "./run-events.ts";
 import { RunDriver } from "./run-driver.ts";
 import { compiledMetadata, compileSystem, readSetting, renderSystem } from "./step-plan.ts";
+import { deleteWide, getWide, setWide } from "./wide-row.ts";
 
 export type ConversationMessage =
   | { readonly kind: "send"; readonly address: ConversationAddress; readonly request: SendRequest }
@@ -53,7 +54,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
 
   /** Goes on with a run that a crash or a deploy interrupted. */
   async activate(): Promise<void> {
-    const context = await this.#activation.state.get<ContextState>(stateKeys.context);
+    const context = await getWide<ContextState>(this.#activation.state, stateKeys.context);
     if (context !== undefined && context.runId !== null) this.#drive(this.#conversation(context), context.runId, true);
   }
 
@@ -79,7 +80,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
 
   /** The run's reminder is due: either the run is worked on here, or this activation has just taken it up. */
   async remind(reminder: Reminder, turn: Turn): Promise<void> {
-    const context = await turn.state.get<ContextState>(stateKeys.context);
+    const context = await getWide<ContextState>(turn.state, stateKeys.context);
     if (context === undefined) return;
     const conversation = this.#conversation(context);
     if (handleCallback(conversation, this.#activation, reminder, turn)) return;
@@ -96,7 +97,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       conversation.environment.probe("agents.send.attached");
       return { ok: true, runId: repeated, attached: true };
     }
-    const context = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
+    const context = (await getWide<ContextState>(turn.state, stateKeys.context)) ?? firstContext(conversation.address);
     if (context.runId !== null) {
       // Its driver may have failed without ending it: the reminder that is ahead need not be waited for.
       if (this.#driver === undefined && !this.#agents.work.isStopping) this.#drive(conversation, context.runId, true);
@@ -164,7 +165,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
   async #cancel(conversation: ConversationEnvironment, runIds: readonly string[] | null, turn: Turn): Promise<CancelOutcome> {
     const state = await readJournal(turn);
     if (state === undefined || (runIds !== null && !runIds.includes(state.run.id))) {
-      const context = await turn.state.get<ContextState>(stateKeys.context);
+      const context = await getWide<ContextState>(turn.state, stateKeys.context);
       if (context?.pending == null || (runIds !== null && !runIds.includes(context.pending.runId)))
         return { ok: false, reason: "noActiveRun" };
       return await this.#closePending(conversation, context, context.pending, turn);
@@ -195,7 +196,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       { ...label, body: { role: "tool", returns } },
     ];
     const appended = await append(conversation, turn, { ...context, pending: null }, news);
-    turn.state.set(stateKeys.context, appended.context);
+    await setWide(turn.state, stateKeys.context, appended.context);
     return { ok: true, runId: pending.runId };
   }
 
@@ -203,11 +204,11 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
   async #reset(conversation: ConversationEnvironment, turn: Turn): Promise<number> {
     await this.#cancel(conversation, null, turn);
     const agent = await this.#agent(conversation);
-    const before = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
+    const before = (await getWide<ContextState>(turn.state, stateKeys.context)) ?? firstContext(conversation.address);
     const compiled = await compileSystem(conversation, turn, agent, before, {
       metadata: await compiledMetadata(conversation, agent, before),
     });
-    turn.state.set(stateKeys.context, { ...compiled, summary: null, tailFrom: compiled.next, pending: null });
+    await setWide(turn.state, stateKeys.context, { ...compiled, summary: null, tailFrom: compiled.next, pending: null });
     const messages = await this.#oldest(conversation, compiled);
     await this.#deleteMessages(conversation, turn, messages, false);
     return messages.length;
@@ -216,11 +217,11 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
   /** Takes the conversation away, some messages at a time. Answers how many it deleted: 0 when nothing is left. */
   async #delete(conversation: ConversationEnvironment, turn: Turn): Promise<number> {
     await this.#cancel(conversation, null, turn);
-    const context = await turn.state.get<ContextState>(stateKeys.context);
+    const context = await getWide<ContextState>(turn.state, stateKeys.context);
     if (context === undefined) return 0;
     const messages = await this.#oldest(conversation, { ...context, system: null });
     await this.#deleteMessages(conversation, turn, messages, messages.length === 0);
-    if (messages.length === 0) turn.state.delete(stateKeys.context);
+    if (messages.length === 0) await deleteWide(turn.state, stateKeys.context);
     return messages.length;
   }
 
@@ -247,15 +248,15 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
 
   async #recompile(conversation: ConversationEnvironment, dryRun: boolean, turn: Turn): Promise<string> {
     const agent = await this.#agent(conversation);
-    const context = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
+    const context = (await getWide<ContextState>(turn.state, stateKeys.context)) ?? firstContext(conversation.address);
     const metadata = await compiledMetadata(conversation, agent, context);
-    if (!dryRun) turn.state.set(stateKeys.context, await compileSystem(conversation, turn, agent, context, { metadata }));
+    if (!dryRun) await setWide(turn.state, stateKeys.context, await compileSystem(conversation, turn, agent, context, { metadata }));
     return await renderSystem(conversation, agent, context, metadata);
   }
 
   /** Commits a compaction that was prepared outside; false: the conversation has moved on meanwhile. */
   async #compact(conversation: ConversationEnvironment, cut: CompactionCut, turn: Turn): Promise<boolean> {
-    const context = await turn.state.get<ContextState>(stateKeys.context);
+    const context = await getWide<ContextState>(turn.state, stateKeys.context);
     if (context === undefined || context.runId !== null) return false;
     return (await commitCompaction(conversation, turn, context, await this.#agent(conversation), cut)) !== undefined;
   }
@@ -263,7 +264,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
   /** Adds messages that were made elsewhere: an agent's first ones, a fork's. */
   async #append(conversation: ConversationEnvironment, bodies: readonly ChatBody[], turn: Turn): Promise<null> {
     const agent = await this.#agent(conversation);
-    const before = (await turn.state.get<ContextState>(stateKeys.context)) ?? firstContext(conversation.address);
+    const before = (await getWide<ContextState>(turn.state, stateKeys.context)) ?? firstContext(conversation.address);
     const compiled = await compileSystem(conversation, turn, agent, before);
     const appended = await append(
       conversation,
@@ -271,7 +272,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       compiled,
       bodies.map((body) => ({ body })),
     );
-    turn.state.set(stateKeys.context, appended.context);
+    await setWide(turn.state, stateKeys.context, appended.context);
     return null;
   }
 

@@ -1,7 +1,6 @@
 /** Conversations as rows, and the state that a conversation's actor keeps about itself. */
 import type { Json } from "../base/json.ts";
-import { encodeTuple, type Tuple } from "../base/tuple.ts";
-import { decodeJson } from "../base/json.ts";
+import type { Tuple } from "../base/tuple.ts";
 import type { ActorId } from "../actors/actor.ts";
 import type { MemoryView } from "../memory/render-memory.ts";
 import type { ToolDefinition } from "../models/model.ts";
@@ -11,6 +10,7 @@ import type { EffectClass } from "../tools/tool.ts";
 import type { PastCall } from "../tools/tool-rules.ts";
 import type { ToolCall, ToolReturn } from "./chat-message.ts";
 import type { RunRecord, TokenCounts } from "./run.ts";
+import { readWide } from "./wide-row.ts";
 
 /** A conversation, in Letta's fields. An agent's default conversation has no row: it is the agent itself. */
 export interface ConversationRecord {
@@ -150,7 +150,7 @@ export interface CallState {
   readonly result?: ToolReturn;
 }
 
-/** The keys of the actor's own rows. */
+/** The keys of the actor's own rows; those of the context, the run and its progress are of wide rows (wide-row.ts). */
 export const stateKeys = {
   context: ["context"] as Tuple,
   run: ["run"] as Tuple,
@@ -162,6 +162,5 @@ export const stateKeys = {
 /** Reads a conversation's context from outside its actor: as it was at the last commit. */
 export async function readContext(store: Store, address: ConversationAddress): Promise<ContextState | undefined> {
   const actor = conversationActor(address);
-  const [answer] = await store.read([{ key: encodeTuple([actor.project, "state", actor.type, actor.key, ...stateKeys.context]) }]);
-  return answer![0] === undefined ? undefined : decodeJson<ContextState>(answer![0].value);
+  return await readWide<ContextState>(store, [actor.project, "state", actor.type, actor.key, ...stateKeys.context]);
 }

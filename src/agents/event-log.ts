@@ -1,7 +1,7 @@
 import type { Turn } from "../actors/actor.ts";
 import { type ChatMessage, toLettaMessages } from "./chat-message.ts";
 import type { ActiveRun, RunProgress } from "./conversation.ts";
-import { eventRow, type RunEvent } from "./run-events.ts";
+import { eventWrites, type RunEvent } from "./run-events.ts";
 import type { RunError, StopReason } from "./run.ts";
 
 /** The events of one commit, numbered as it goes. */
@@ -74,7 +74,7 @@ export class EventLog {
 
   /** Adds the events to the turn's batch and gives them. */
   write(project: string, turn: Turn): readonly RunEvent[] {
-    if (this.#events.length > 0) turn.write(eventRow(project, this.#run.id, this.#events));
+    turn.write(...eventWrites(project, this.#run.id, this.#events));
     return this.#events;
   }
 

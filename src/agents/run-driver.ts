@@ -23,6 +23,7 @@ import { lastSeq, readEvents, type RunFeed, seqAfterCrash } from "./run-events.t
 import type { RunError, StopReason } from "./run.ts";
 import { prepareRequest, type RunSetting, readSetting } from "./step-plan.ts";
 import type { StepFacts } from "./step-record.ts";
+import { setWide } from "./wide-row.ts";
 
 /** How often a step asks the model again after an answer that broke off. */
 const answerAttemptsMax = 3;
@@ -147,7 +148,7 @@ export class RunDriver {
     if (!this.#isResumed) return state;
     for (const call of state.progress.calls) if (call.state === "started") this.#startedBefore.add(call.effectId);
     const progress: RunProgress = { ...state.progress, resumes: state.progress.resumes + 1 };
-    turn.state.set(stateKeys.progress, progress);
+    await setWide(turn.state, stateKeys.progress, progress);
     return { ...state, progress };
   }
 

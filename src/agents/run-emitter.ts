@@ -1,7 +1,7 @@
 /** Numbers the events of a run and shows them: at once if they need not be durable, else after their batch is. */
 import type { Activation } from "../actors/actor.ts";
 import type { Environment } from "../environment/environment.ts";
-import { eventRow, type RunEvent, type RunFeed } from "./run-events.ts";
+import { eventWrites, type RunEvent, type RunFeed } from "./run-events.ts";
 import { readJournal } from "./run-journal.ts";
 
 /** The shortest time between two batches of token events of one run. */
@@ -86,7 +86,7 @@ export class RunEmitter {
       const isActive = await this.#activation.turn(async (turn) => {
         // A turn before this one may have ended the run: nothing comes after its last event.
         if ((await readJournal(turn))?.run.id !== this.#runId) return false;
-        turn.write(eventRow(this.#activation.id.project, this.#runId, events));
+        turn.write(...eventWrites(this.#activation.id.project, this.#runId, events));
         return true;
       });
       if (!isActive) return;

@@ -6,10 +6,13 @@
  * E3. Token events of a foreground run live in memory only; its durable log holds whole messages under the number
  *     of the last token of each. After a crash its numbers go on far above those that may have been shown.
  * E4. The last event of a run is marked `last`; it is durable with the end of the run.
+ *
+ * Rows: `(project, "event", run, seq)` holds the events up to number `seq` that follow those of the row before it; of one
+ * event that is larger than a row, `(project, "event", run, seq, n)` hold the pieces.
  */
-import { decodeJson, encodeJson } from "../base/json.ts";
-import { encodeTuple, tupleRange, type Tuple } from "../base/tuple.ts";
-import { keyAfter } from "../base/bytes.ts";
+import { concatBytes, keyAfter } from "../base/bytes.ts";
+import { decodeJson } from "../base/json.ts";
+import { decodeTuple, encodeTuple, tupleRange, type Tuple } from "../base/tuple.ts";
 import type { Environment } from "../environment/environment.ts";
 import type { Store, Write } from "../storage/store.ts";
 
@@ -24,6 +27,7 @@ export interface RunEvent {
 const seqJumpAfterCrash = 1_000_000;
 
 const rowsPerRead = 200;
+const rowBytesMax = 64_000;
 /** How often a reader looks into the store for a run that is not active on this node. */
 const pollMillisecondsMin = 20;
 const pollMillisecondsMax = 1_000;
@@ -40,24 +44,62 @@ export function eventRows(project: string, runId: string): Tuple {
   return [project, "event", runId];
 }
 
-/** The write of one row of events. Its key is the number of its last event, so a reader can begin inside the log. */
-export function eventRow(project: string, runId: string, events: readonly RunEvent[]): Write {
-  return { kind: "set", key: encodeTuple([...eventRows(project, runId), events.at(-1)!.seq]), value: encodeJson(events) };
+/** The writes of events. The key of each row is the number of its last event, so a reader can begin inside the log. */
+export function eventWrites(project: string, runId: string, events: readonly RunEvent[]): Write[] {
+  const writes: Write[] = [];
+  let texts: string[] = [];
+  let bytes = 0;
+  for (const [index, event] of events.entries()) {
+    const text = JSON.stringify(event);
+    const more = Buffer.byteLength(text) + 1;
+    if (bytes + more > rowBytesMax && texts.length > 0) {
+      writes.push(...rowWrites([...eventRows(project, runId), events[index - 1]!.seq], texts));
+      texts = [];
+      bytes = 0;
+    }
+    texts.push(text);
+    bytes += more;
+  }
+  if (texts.length > 0) writes.push(...rowWrites([...eventRows(project, runId), events.at(-1)!.seq], texts));
+  return writes;
+}
+
+function rowWrites(key: Tuple, texts: readonly string[]): Write[] {
+  const value = Buffer.from(`[${texts.join(",")}]`, "utf8");
+  if (value.length <= rowBytesMax) return [{ kind: "set", key: encodeTuple(key), value }];
+  return Array.from({ length: Math.ceil(value.length / rowBytesMax) }, (_, index): Write => ({
+    kind: "set",
+    key: encodeTuple([...key, index]),
+    value: value.subarray(index * rowBytesMax, (index + 1) * rowBytesMax),
+  }));
 }
 
 /** The durable events after `after`, at most about `rowsPerRead` rows of them. */
 export async function readEvents(store: Store, project: string, runId: string, after: number): Promise<RunEvent[]> {
   const { end } = tupleRange(eventRows(project, runId));
-  const begin = keyAfter(encodeTuple([...eventRows(project, runId), after]));
-  const [answer] = await store.read([{ begin, end, limit: rowsPerRead }]);
-  return answer!.flatMap((entry) => decodeJson<RunEvent[]>(entry.value)).filter((event) => event.seq > after);
+  const rows: { readonly seq: number; readonly pieces: Uint8Array[] }[] = [];
+  // The pieces of what was seen already are passed over with it.
+  let begin = tupleRange([...eventRows(project, runId), after]).end;
+  for (;;) {
+    const [answer] = await store.read([{ begin, end, limit: rowsPerRead }]);
+    for (const { key, value } of answer!) {
+      const seq = decodeTuple(key)[3] as number;
+      if (rows.at(-1)?.seq === seq) rows.at(-1)!.pieces.push(value);
+      else rows.push({ seq, pieces: [value] });
+    }
+    const last = answer!.at(-1);
+    // The read may have ended inside a large event.
+    if (last === undefined || answer!.length < rowsPerRead || decodeTuple(last.key).length === 4) break;
+    begin = keyAfter(last.key);
+  }
+  return rows.flatMap(({ pieces }) => decodeJson<RunEvent[]>(concatBytes(...pieces))).filter((event) => event.seq > after);
 }
 
 /** The number of the last durable event, 0 if there is none. */
 export async function lastSeq(store: Store, project: string, runId: string): Promise<number> {
   const [answer] = await store.read([{ ...tupleRange(eventRows(project, runId)), limit: 1, reverse: true }]);
   const row = answer![0];
-  return row === undefined ? 0 : decodeJson<RunEvent[]>(row.value).at(-1)!.seq;
+  return row === undefined ? 0 : (decodeTuple(row.key)[3] as number);
 }
 
 /** The live end of one run's sequence, in the memory of the node that works on the run. */

@@ -37,6 +37,7 @@ import type { RunEvent } from "./run-events.ts";
 import type { RunSetting } from "./step-plan.ts";
 import { answerTokens, type StepFacts, stepRecord } from "./step-record.ts";
 import { stopAfterCalls, stopAfterText } from "./stop-rules.ts";
+import { deleteWide, getWide, setWide } from "./wide-row.ts";
 
 /** Wakes the conversation when its node died in the middle of a run. */
 export const runReminder = "run";
@@ -62,9 +63,9 @@ export interface JournalState {
 
 /** The state of the run in progress, or undefined when there is none. */
 export async function readJournal(turn: Pick<Turn, "state">): Promise<JournalState | undefined> {
-  const context = await turn.state.get<ContextState>(stateKeys.context);
+  const context = await getWide<ContextState>(turn.state, stateKeys.context);
   if (context === undefined || context.runId === null) return undefined;
-  const [run, progress] = [await turn.state.get<ActiveRun>(stateKeys.run), await turn.state.get<RunProgress>(stateKeys.progress)];
+  const [run, progress] = [await getWide<ActiveRun>(turn.state, stateKeys.run), await getWide<RunProgress>(turn.state, stateKeys.progress)];
   return run === undefined || progress === undefined ? undefined : { context, run, progress };
 }
 
@@ -92,8 +93,8 @@ export async function startRun(
 ): Promise<void> {
   const { project, conversationId } = journal.address;
   const appended = await append(journal, turn, context, options.bodies);
-  turn.state.set(stateKeys.context, { ...appended.context, runId: options.run.id });
-  turn.state.set(stateKeys.run, options.run);
+  await setWide(turn.state, stateKeys.context, { ...appended.context, runId: options.run.id });
+  await setWide(turn.state, stateKeys.run, options.run);
   const progress: RunProgress = {
     steps: 0,
     step: options.step,
@@ -106,7 +107,7 @@ export async function startRun(
     resumes: 0,
     history: [],
   };
-  turn.state.set(stateKeys.progress, progress);
+  await setWide(turn.state, stateKeys.progress, progress);
   writeRows(journal, turn, (rows) => {
     runs.insert(rows, project, options.run.record);
     if (conversationId !== "default") rows.set(conversationActivityKey(project, conversationId), options.run.record.created_at);
@@ -338,10 +339,10 @@ async function settleCalls(
 /** The conditional tool rules compare an output with the keys of a mapping; longer ones match none. */
 const pastOutputCharactersMax = 1_000;
 
-function continueRun(journal: JournalContext, turn: Turn, state: JournalState, log: EventLog): Committed {
+async function continueRun(journal: JournalContext, turn: Turn, state: JournalState, log: EventLog): Promise<Committed> {
   const events = log.write(journal.address.project, turn);
-  turn.state.set(stateKeys.context, state.context);
-  turn.state.set(stateKeys.progress, { ...state.progress, seq: log.seq });
+  await setWide(turn.state, stateKeys.context, state.context);
+  await setWide(turn.state, stateKeys.progress, { ...state.progress, seq: log.seq });
   return { events, over: false, hasOpenCalls: state.progress.calls.length > 0, contextTokens: state.progress.contextTokens };
 }
 
@@ -362,9 +363,9 @@ export async function endRun(
   const duration = Math.max(0, now - run.startedAt);
   log.end(progress, stop, error);
   const events = log.write(journal.address.project, turn);
-  turn.state.set(stateKeys.context, { ...settled.context, runId: null });
-  turn.state.delete(stateKeys.run);
-  turn.state.delete(stateKeys.progress);
+  await setWide(turn.state, stateKeys.context, { ...settled.context, runId: null });
+  await deleteWide(turn.state, stateKeys.run);
+  await deleteWide(turn.state, stateKeys.progress);
   turn.remind(runReminder, undefined);
   if (run.record.callback_url !== null) remindCallback(turn, run.id, now);
   const before = run.record;

@@ -112,17 +112,18 @@ export function validateBatch(batch: Batch, limits: StoreLimits): number {
   if (batch.id.length < 1 || batch.id.length > 64) throw new LimitError(`A batch id has 1 to 64 characters, not ${batch.id.length}`);
   let bytes = 0;
   for (const check of batch.checks) bytes += keySize(check.key, limits);
-  for (const write of batch.writes) {
-    if (write.kind === "deleteRange") bytes += keySize(write.begin, limits) + keySize(write.end, limits);
-    else bytes += keySize(write.key, limits);
-    if (write.kind === "set") {
-      if (write.value.length > limits.valueBytes)
-        throw new LimitError(`A value has at most ${limits.valueBytes} bytes, not ${write.value.length}`);
-      bytes += write.value.length;
-    }
-  }
+  for (const write of batch.writes) bytes += writeSize(write, limits);
   if (bytes > limits.batchBytes) throw new LimitError(`A batch has at most ${limits.batchBytes} bytes, not ${bytes}`);
   return bytes;
+}
+
+/** What a write counts for `limits.batchBytes`. @throws {LimitError} */
+export function writeSize(write: Write, limits: StoreLimits): number {
+  if (write.kind === "deleteRange") return keySize(write.begin, limits) + keySize(write.end, limits);
+  if (write.kind !== "set") return keySize(write.key, limits);
+  if (write.value.length > limits.valueBytes)
+    throw new LimitError(`A value has at most ${limits.valueBytes} bytes, not ${write.value.length}`);
+  return keySize(write.key, limits) + write.value.length;
 }
 
 /** @throws {LimitError} */
