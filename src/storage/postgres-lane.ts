@@ -13,7 +13,7 @@ import { randomUUID } from "node:crypto";
 import { Socket } from "node:net";
 import type { Client, ClientConfig } from "pg";
 import { decodeAnswers, decodeOutcomes, encodeGroup, encodeQueries, type ReadRow } from "./postgres-group.ts";
-import { type Greeting, prepareSchema, quote } from "./postgres-schema.ts";
+import { type History, identify, quote } from "./postgres-schema.ts";
 import type { Answer, Batch, CommitOutcome, Query } from "./store.ts";
 
 export interface LaneOptions {
@@ -55,8 +55,8 @@ export class PostgresLane {
     return this.#connection !== undefined;
   }
 
-  /** Connects and looks at the server; the first one to come makes the schema. Throws the driver's errors. */
-  async connect(): Promise<Greeting> {
+  /** Connects and asks whose history the server writes; does `first` before that. Throws the driver's errors. */
+  async connect(first: (client: Client) => Promise<void> = async () => {}): Promise<History> {
     let socket = new Socket();
     const client = new this.#options.Client({
       connectionString: this.#options.address,
@@ -75,9 +75,12 @@ export class PostgresLane {
     client.on("end", drop);
     try {
       await client.connect();
-      const greeting = await this.#within(socket, prepareSchema(client, this.#options.schema));
+      const history = await this.#within(
+        socket,
+        first(client).then(() => identify(client)),
+      );
       this.#connection = connection;
-      return greeting;
+      return history;
     } catch (error) {
       socket.destroy();
       throw error;

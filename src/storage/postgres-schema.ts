@@ -69,58 +69,58 @@ const migrations: readonly ((schema: string) => string)[] = [
 /** One migration at a time in a database; any number that nobody else is likely to use. */
 const migrationLock = 0x4b454c50;
 
-/** What a connection says of its server and of the schema there. */
-export interface Greeting {
+/** The history that a server writes. */
+export interface History {
   readonly systemIdentifier: string;
   readonly timeline: number;
-  readonly hasSchema: boolean;
-  /** 0: there is nothing in the schema yet. */
-  readonly format: number;
-  /** What weakens the promises of the store, in sentences. */
-  readonly warnings: readonly string[];
 }
 
 /**
- * Asks the server who it is.
+ * Asks a server whose history it writes.
  *
- * @throws {PostgresDatabaseError} It cannot be used for a store.
+ * @throws {PostgresDatabaseError} It writes none.
  */
-export async function greet(client: Client, schema: string): Promise<Greeting> {
-  const { rows } = await client.query<Record<string, string | number | boolean | null>>(
-    `SELECT current_setting('server_version_num')::int AS server, pg_is_in_recovery() AS standby,
-       CASE WHEN pg_is_in_recovery() THEN NULL
-         ELSE ${timelineExpression} END AS timeline,
-       (SELECT system_identifier::text FROM pg_control_system()) AS identifier,
-       current_setting('default_transaction_isolation') AS isolation,
-       current_setting('transaction_read_only')::bool AS read_only,
-       current_setting('fsync')::bool AS fsync,
-       to_regnamespace($1::text) IS NOT NULL AS has_schema,
+export async function identify(client: Client): Promise<History> {
+  const { rows } = await client.query<{ standby: boolean; identifier: string; timeline: string }>(
+    `SELECT pg_is_in_recovery() AS standby, (SELECT system_identifier::text FROM pg_control_system()) AS identifier,
+       CASE WHEN NOT pg_is_in_recovery() THEN ${timelineExpression} END AS timeline`,
+  );
+  const { standby, identifier, timeline } = rows[0]!;
+  if (standby)
+    throw new PostgresDatabaseError("The server is a standby, which takes no writes: name the primary, or an address that follows it");
+  return { systemIdentifier: identifier, timeline: Number(timeline) };
+}
+
+/** Makes sure that the store's promises can be kept there. Returns what weakens them, in sentences. */
+async function examine(client: Client): Promise<readonly string[]> {
+  const { rows } = await client.query<{ server: number; isolation: string; read_only: boolean; fsync: boolean }>(
+    `SELECT current_setting('server_version_num')::int AS server, current_setting('fsync')::bool AS fsync,
+       current_setting('default_transaction_isolation') AS isolation, current_setting('transaction_read_only')::bool AS read_only`,
+  );
+  const { server, isolation, read_only, fsync } = rows[0]!;
+  const version = Math.floor(server / 10_000);
+  if (version < serverVersionMin)
+    throw new PostgresDatabaseError(`The server is PostgreSQL ${version}: Kelpie needs ${serverVersionMin} or newer`);
+  if (read_only)
+    throw new PostgresDatabaseError("The database takes no writes (default_transaction_read_only is on): Kelpie must be able to write");
+  if (isolation !== "read committed")
+    throw new PostgresDatabaseError(
+      `The database's default_transaction_isolation is "${isolation}" and must be "read committed": ALTER ROLE … SET default_transaction_isolation = 'read committed'`,
+    );
+  return fsync ? [] : ["PostgreSQL runs with fsync = off: a crash of its machine can lose or damage what was acknowledged"];
+}
+
+/** 0: there is nothing in the schema yet. */
+async function inspect(client: Client, schema: string): Promise<{ readonly exists: boolean; readonly format: number }> {
+  const { rows } = await client.query<{ exists: boolean; has_contents: boolean; has_store: boolean }>(
+    `SELECT to_regnamespace($1::text) IS NOT NULL AS exists,
        EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace($1::text)) AS has_contents,
        to_regclass($1::text || '.store') IS NOT NULL AS has_store`,
     [quote(schema)],
   );
-  const row = rows[0]!;
-  if (Number(row["server"]) < serverVersionMin * 10_000)
-    throw new PostgresDatabaseError(
-      `The server is PostgreSQL ${Math.floor(Number(row["server"]) / 10_000)}: Kelpie needs ${serverVersionMin} or newer`,
-    );
-  if (row["standby"] === true)
-    throw new PostgresDatabaseError("The server is a standby, which takes no writes: name the primary, or an address that follows it");
-  if (row["read_only"] === true)
-    throw new PostgresDatabaseError("The database takes no writes (default_transaction_read_only is on): Kelpie must be able to write");
-  if (row["isolation"] !== "read committed")
-    throw new PostgresDatabaseError(
-      `The database's default_transaction_isolation is "${row["isolation"]}" and must be "read committed": ALTER ROLE … SET default_transaction_isolation = 'read committed'`,
-    );
-  if (row["has_contents"] === true && row["has_store"] !== true) throw foreign(schema);
-  return {
-    systemIdentifier: String(row["identifier"]),
-    timeline: Number(row["timeline"]),
-    hasSchema: row["has_schema"] === true,
-    format: row["has_store"] === true ? await formatOf(client, schema) : 0,
-    warnings:
-      row["fsync"] === true ? [] : ["PostgreSQL runs with fsync = off: a crash of its machine can lose or damage what was acknowledged"],
-  };
+  const { exists, has_contents, has_store } = rows[0]!;
+  if (has_contents && !has_store) throw foreign(schema);
+  return { exists, format: has_store ? await formatOf(client, schema) : 0 };
 }
 
 /** @throws {PostgresDatabaseError} G1. */
@@ -146,19 +146,19 @@ function foreign(schema: string): PostgresDatabaseError {
 }
 
 /**
- * Makes the schema if there is none, and brings an older one forward.
+ * Makes the schema if there is none, and brings an older one forward. Returns what weakens the store's promises.
  *
  * @throws {PostgresDatabaseError}
  */
-export async function prepareSchema(client: Client, schema: string): Promise<Greeting> {
-  const greeting = await greet(client, schema);
-  if (greeting.format === migrations.length) return greeting;
+export async function prepareSchema(client: Client, schema: string): Promise<readonly string[]> {
+  const warnings = await examine(client);
+  if ((await inspect(client, schema)).format === migrations.length) return warnings;
   await client.query("BEGIN");
   try {
     await client.query("SELECT pg_advisory_xact_lock($1)", [migrationLock]);
     // Looked at again under the lock: another node may have done it meanwhile.
-    const { hasSchema, format } = await greet(client, schema);
-    if (!hasSchema) await client.query(`CREATE SCHEMA ${quote(schema)}`);
+    const { exists, format } = await inspect(client, schema);
+    if (!exists) await client.query(`CREATE SCHEMA ${quote(schema)}`);
     for (const migration of migrations.slice(format)) await client.query(migration(quote(schema)));
     await client.query(`UPDATE ${quote(schema)}.store SET format = $1`, [migrations.length]);
     await client.query("COMMIT");
@@ -170,7 +170,7 @@ export async function prepareSchema(client: Client, schema: string): Promise<Gre
       { cause: error },
     );
   }
-  return { ...greeting, hasSchema: true, format: migrations.length };
+  return warnings;
 }
 
 const serverVersionMin = 13;

@@ -16,7 +16,7 @@ import type { Client, ClientConfig } from "pg";
 import { bytesToMapKey } from "../base/bytes.ts";
 import { explainPostgresError, postgresErrorKind } from "./postgres-errors.ts";
 import { PostgresLane } from "./postgres-lane.ts";
-import type { Greeting } from "./postgres-schema.ts";
+import { type History, PostgresDatabaseError, prepareSchema } from "./postgres-schema.ts";
 import { RecentOutcomes } from "./recent-outcomes.ts";
 import {
   type Answer,
@@ -53,6 +53,7 @@ export interface PostgresStoreOptions {
 
 export const connectionsMax = 16;
 const connectionsByDefault = 8;
+const waitMillisecondsByDefault = 10_000;
 
 /** One statement holds at most this much. Its locks are held until it is on disk. */
 const groupBatchesMax = 512;
@@ -122,18 +123,21 @@ export class PostgresStore implements Store {
   #poll: NodeJS.Timeout | undefined;
   #lastError: unknown;
   #isClosed = false;
-  #systemIdentifier: string;
-  #timeline: number;
+  #history: History;
 
-  private constructor(name: string, lanes: readonly PostgresLane[], greeting: Greeting, options: PostgresStoreOptions) {
+  private constructor(
+    name: string,
+    lanes: readonly PostgresLane[],
+    { history, warnings }: { readonly history: History; readonly warnings: readonly string[] },
+    options: PostgresStoreOptions,
+  ) {
     this.#name = name;
     this.#options = options;
     this.#workers = lanes.map((lane) => ({ lane, isBusy: false, doubt: undefined }));
     this.#committersMax = Math.ceil(lanes.length / 2);
-    this.#waitMillisecondsMax = options.waitMillisecondsMax ?? 10_000;
-    this.#systemIdentifier = greeting.systemIdentifier;
-    this.#timeline = greeting.timeline;
-    this.warnings = greeting.warnings;
+    this.#waitMillisecondsMax = options.waitMillisecondsMax ?? waitMillisecondsByDefault;
+    this.#history = history;
+    this.warnings = warnings;
   }
 
   /**
@@ -146,21 +150,24 @@ export class PostgresStore implements Store {
     const connections = options.connections ?? connectionsByDefault;
     if (!Number.isInteger(connections) || connections < 1 || connections > connectionsMax)
       throw new RangeError(`A store has 1 to ${connectionsMax} connections, not ${connections}`);
+    const schema = options.schema ?? "kelpie";
     const laneOptions = {
       Client: await loadDriver(),
       address,
-      schema: options.schema ?? "kelpie",
+      schema,
       answerMillisecondsMax: options.answerMillisecondsMax ?? 30_000,
     };
     const lanes = Array.from({ length: connections }, () => new PostgresLane(laneOptions));
     const name = nameOf(address);
-    const greeting = await connectWithin(options.waitMillisecondsMax ?? 10_000, name, lanes[0]!);
-    return new PostgresStore(name, lanes, greeting, options);
+    let warnings: readonly string[] = [];
+    const prepare = async (client: Client): Promise<void> => void (warnings = await prepareSchema(client, schema));
+    const history = await retryWithin(options.waitMillisecondsMax ?? waitMillisecondsByDefault, name, () => lanes[0]!.connect(prepare));
+    return new PostgresStore(name, lanes, { history, warnings }, options);
   }
 
   /** The history that the store's entries belong to: the database cluster and its timeline. Another one after some failovers and restores. */
   generation(): string {
-    return `${this.#systemIdentifier}/${this.#timeline}`;
+    return `${this.#history.systemIdentifier}/${this.#history.timeline}`;
   }
 
   async read(queries: readonly Query[]): Promise<readonly Answer[]> {
@@ -277,8 +284,7 @@ export class PostgresStore implements Store {
   async #connect(lane: PostgresLane): Promise<boolean> {
     this.#connecting++;
     try {
-      const { systemIdentifier, timeline } = await lane.connect();
-      this.#noteGeneration(systemIdentifier, timeline);
+      this.#noteHistory(await lane.connect());
       return true;
     } catch (error) {
       this.#lastError = error;
@@ -295,7 +301,7 @@ export class PostgresStore implements Store {
     this.#dispatch();
     try {
       const { timeline, outcomes } = await worker.lane.commit(group.map(({ batch }) => batch));
-      this.#noteGeneration(this.#systemIdentifier, timeline);
+      this.#noteHistory({ ...this.#history, timeline });
       this.#resolve(group, outcomes);
     } catch (error) {
       this.#lastError = error;
@@ -315,7 +321,7 @@ export class PostgresStore implements Store {
     try {
       const { timeline, outcomes } = await worker.lane.settle();
       worker.doubt = undefined;
-      this.#noteGeneration(this.#systemIdentifier, timeline);
+      this.#noteHistory({ ...this.#history, timeline });
       if (outcomes === undefined) this.#waitAgain(group);
       else this.#resolve(group, outcomes);
     } catch (error) {
@@ -332,7 +338,7 @@ export class PostgresStore implements Store {
     this.#dispatch();
     try {
       const { timeline, answers } = await lane.read(group.flatMap(({ queries }) => queries));
-      this.#noteGeneration(this.#systemIdentifier, timeline);
+      this.#noteHistory({ ...this.#history, timeline });
       let at = 0;
       for (const { queries, answer } of group) answer.resolve(answers.slice(at, (at += queries.length)));
     } catch (error) {
@@ -431,11 +437,12 @@ export class PostgresStore implements Store {
     if (this.#isClosed) throw new StoreUnavailableError(`The store ${this.#name} is closed`);
   }
 
-  #noteGeneration(systemIdentifier: string, timeline: number): void {
+  /** Something went well, in this history. */
+  #noteHistory(history: History): void {
     this.#lastError = undefined;
-    if (systemIdentifier === this.#systemIdentifier && timeline === this.#timeline) return;
-    this.#systemIdentifier = systemIdentifier;
-    this.#timeline = timeline;
+    const generation = this.generation();
+    this.#history = history;
+    if (this.generation() === generation) return;
     // What was acknowledged in the old history may not be in this one.
     this.#outcomes = new RecentOutcomes(() => performance.now());
     this.#options.onGenerationChange?.(this.generation());
@@ -481,18 +488,17 @@ async function loadDriver(): Promise<new (config: ClientConfig) => Client> {
   }
 }
 
-async function connectWithin(milliseconds: number, name: string, lane: PostgresLane): Promise<Greeting> {
+async function retryWithin<T>(milliseconds: number, name: string, work: () => Promise<T>): Promise<T> {
   const since = performance.now();
   for (;;) {
     try {
-      return await lane.connect();
+      return await work();
     } catch (error) {
-      if (error instanceof Error && error.name === "PostgresDatabaseError") throw error;
-      const isPermanent = postgresErrorKind(error) === "refused";
-      if (isPermanent || performance.now() - since >= milliseconds)
+      if (error instanceof PostgresDatabaseError) throw error;
+      if (postgresErrorKind(error) === "refused" || performance.now() - since >= milliseconds)
         throw new StoreUnavailableError(`Cannot open ${name}: ${explainPostgresError(error)}`, { cause: error });
     }
-    await pause(100);
+    await pause(reconnectMillisecondsMax / 4);
   }
 }
 
