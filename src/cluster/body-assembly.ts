@@ -17,14 +17,14 @@ export class BodyAssembly {
     this.#bytesMax = options.bytesMax;
   }
 
-  /** Whether a body of this length could begin now: one that comes in one frame always can. */
+  /** Whether a body of this length could begin now: one that comes in one frame always can. @throws {ProtocolError} It never can. */
   hasRoom(bytes: number): boolean {
+    if (bytes > this.#bodyBytesMax) throw new ProtocolError(`A body of ${bytes} bytes, where ${this.#bodyBytesMax} are allowed`);
     return bytes <= chunkBytes || this.#bytes + bytes <= this.#bytesMax;
   }
 
-  /** Takes the first part; gives the whole body if that is all of it. @throws {ProtocolError} */
+  /** Takes the first part of a body that there is room for; gives the whole if that is all of it. @throws {ProtocolError} */
   begin(call: number, bytes: number, part: Buffer): Buffer | undefined {
-    if (bytes > this.#bodyBytesMax) throw new ProtocolError(`A body of ${bytes} bytes, where ${this.#bodyBytesMax} are allowed`);
     if (this.#bodies.has(call)) throw new ProtocolError("A body begins before the one before it is complete");
     if (part.length !== Math.min(bytes, chunkBytes)) throw new ProtocolError("A body's first part is not as long as it must be");
     if (bytes === part.length) return part;

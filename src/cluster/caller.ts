@@ -172,8 +172,9 @@ export class Caller {
   #deliver(call: PendingCall, body: Buffer): void {
     const value = decodeWire(body);
     if (call.failure !== undefined) {
+      const error = failureError(call.failure, value, call.request.what);
       this.#finish(call);
-      call.answer.fail(failureError(call.failure, value, call.request.what));
+      call.answer.fail(error);
       return;
     }
     if (call.request.kind === "request") this.#finish(call);

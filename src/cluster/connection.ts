@@ -67,9 +67,11 @@ export class Connection {
     try {
       this.#decoder.push(bytes);
     } catch (error) {
-      if (error instanceof HandshakeError && !(error instanceof RefusedError)) this.#sendHello(refusal(error));
-      if (error instanceof ProtocolError || error instanceof WireDecodeError || error instanceof HandshakeError) this.end(error);
-      else throw error;
+      if (!(error instanceof ProtocolError || error instanceof WireDecodeError || error instanceof HandshakeError)) throw error;
+      if (this.isReady) return this.end(error);
+      const refused = error instanceof HandshakeError ? error : noHello(error);
+      if (!(refused instanceof RefusedError)) this.#sendHello(refusal(refused));
+      this.end(refused);
     }
   }
 
@@ -137,4 +139,12 @@ export class Connection {
       this.#schedulePing();
     });
   }
+}
+
+/** Also answered: a peer that speaks TLS, or HTTP, makes a better error of this than of silence. */
+function noHello(error: Error): HandshakeError {
+  return new HandshakeError(
+    `What came is no hello of a Kelpie node (${error.message}): call the cluster port of a node, with TLS on both sides or on neither`,
+    { cause: error },
+  );
 }

@@ -4,7 +4,6 @@ import type { Environment } from "../environment/environment.ts";
 import { Answerer } from "./answerer.ts";
 import { Caller, type CallKind, type CallRequest } from "./caller.ts";
 import { Connection } from "./connection.ts";
-import { ProtocolError } from "./frame.ts";
 import { type Agreement, AnsweringHandshake, DiallingHandshake, type Handshake, type Identity, protocol, secretBytesMin } from "./hello.ts";
 import { ItemQueue } from "./item-queue.ts";
 import type { Outbox } from "./outbox.ts";
@@ -21,7 +20,7 @@ import {
   type Wire,
 } from "./transport.ts";
 import { defaultTransportLimits, defaultTransportTimings, type TransportLimits, type TransportTimings } from "./transport-limits.ts";
-import { encodeWire, WireDecodeError } from "./wire.ts";
+import { encodeWire } from "./wire.ts";
 
 export interface FrameTransportOptions {
   readonly environment: Environment;
@@ -327,7 +326,15 @@ export class FrameTransport implements Transport {
       events: {
         received: (bytes) => connection.receive(bytes),
         drained: () => connection.resume(),
-        closed: (error) => connection.end(error ?? new Error("The peer has closed the connection")),
+        closed: (error) =>
+          connection.end(
+            error ??
+              new Error(
+                connection.isReady
+                  ? "the peer has closed the connection"
+                  : "it closed the connection during the hello: it is closing, has no room, or only one side has TLS",
+              ),
+          ),
       },
     };
     this.#open.add(opened);
@@ -362,13 +369,6 @@ function refuseAll(message: string): Handshake {
 /** What a caller hears of a connection that never was ready. */
 function dialError(address: NodeAddress, error: Error | undefined): Error {
   if (error instanceof HandshakeError) return new HandshakeError(`Cannot join ${address}: ${error.message}`, { cause: error });
-  if (error instanceof ProtocolError || error instanceof WireDecodeError)
-    return new HandshakeError(
-      `${address} does not answer as a node of this Kelpie's kind: ${error.message}. Is it the cluster port of a node, with TLS on both sides or on neither?`,
-      {
-        cause: error,
-      },
-    );
   return new NodeUnreachableError(`Cannot reach ${address}: ${error?.message ?? "the connection was closed"}`, { cause: error });
 }
 
