@@ -1,7 +1,7 @@
 /**
  * What Kelpie adds to a model's stream when many agents answer at once.
  *
- *     npm run bench:runs [-- --json] [-- --runs 1000 --tokens 100 --token-milliseconds 100]
+ *     npm run bench:runs [-- --json] [-- --runs 1000 --tokens 75 --token-milliseconds 200]
  */
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,7 +16,7 @@ import { Worker } from "./lib/worker.ts";
 
 const { json, numbers } = readArguments(
   "Usage: npm run bench:runs -- [--json] [--runs N] [--tokens N] [--token-milliseconds N] [--ramp-seconds N]",
-  { runs: 1_000, tokens: 100, "token-milliseconds": 100, "ramp-seconds": 5 },
+  { runs: 1_000, tokens: 75, "token-milliseconds": 200, "ramp-seconds": 10 },
 );
 const tokenMilliseconds = numbers["token-milliseconds"];
 
