@@ -21,7 +21,7 @@ import { planApprovedCall } from "./call-tool.ts";
 import { append, armReminder, endRun, type NewMessage, readJournal, runReminder, startRun, stepIds } from "./run-journal.ts";
 import { noTokens, type RunRecord } from "./run.ts";
 import { handleCallback } from "./run-callback.ts";
-import { seqAfterCrash } from "./run-events.ts";
+import { newestSeq } from "./run-events.ts";
 import { RunDriver } from "./run-driver.ts";
 import { compiledMetadata, compileSystem, readSetting, renderSystem } from "./step-plan.ts";
 import { deleteWide, getWide, setWide } from "./wide-row.ts";
@@ -171,8 +171,8 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       return await this.#closePending(conversation, context, context.pending, turn);
     }
     const { run, progress } = state;
-    // Without its driver, which may have shown tokens that are not durable, it is as after a crash.
-    const newest = this.#driver?.runId === run.id ? this.#driver.stop(state) : seqAfterCrash(run, progress.seq, progress.resumes + 1);
+    const { store, address } = conversation;
+    const newest = this.#driver?.runId === run.id ? await this.#driver.stop(state) : await newestSeq(store, address.project, run, progress);
     await endRun(conversation, turn, state, "cancelled", null, new EventLog(newest, [], run));
     conversation.environment.probe("agents.run.cancelled");
     return { ok: true, runId: state.run.id };

@@ -122,7 +122,7 @@ export interface RunProgress {
   readonly usage: TokenCounts;
   readonly contextTokens: number;
   readonly toolsUsed: readonly string[];
-  /** The number of the last durable event. */
+  /** The number of the last event that was committed with the progress; token events of a background run come after it. */
   readonly seq: number;
   readonly firstTokenMilliseconds: number | null;
   /** How often an activation took this step up again without finishing it. */

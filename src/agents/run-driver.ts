@@ -19,7 +19,7 @@ import { EventLog } from "./event-log.ts";
 import { commitAnswer, commitResult, commitStart, type Committed, endRun, type JournalState, readJournal } from "./run-journal.ts";
 import { indexAgentMessages } from "./message-index.ts";
 import { RunEmitter } from "./run-emitter.ts";
-import { lastSeq, readEvents, type RunFeed, seqAfterCrash } from "./run-events.ts";
+import { lastSeq, newestSeq, readEvents, type RunFeed, seqAfterCrash } from "./run-events.ts";
 import type { RunError, StopReason } from "./run.ts";
 import { prepareRequest, type RunSetting, readSetting } from "./step-plan.ts";
 import type { StepFacts } from "./step-record.ts";
@@ -79,16 +79,16 @@ export class RunDriver {
   }
 
   /** Ends the model call or tool call in progress, for a turn that ends the run. Gives the number of the newest event. */
-  stop(state: JournalState): number {
+  async stop(state: JournalState): Promise<number> {
     this.#abort.abort();
-    return this.#lastSeq(state);
+    return await this.#newestSeq(state);
   }
 
-  /** The number above which the next event comes. */
-  #lastSeq({ run, progress }: JournalState): number {
+  async #newestSeq({ run, progress }: JournalState): Promise<number> {
     // A commit whose events are not shown yet, because it is still on its way, has taken numbers too.
     if (this.#emitter !== undefined) return Math.max(this.#emitter.seq, progress.seq);
-    return this.#isResumed ? seqAfterCrash(run, progress.seq, progress.resumes + 1) : progress.seq;
+    const { store, address } = this.#conversation;
+    return this.#isResumed ? await newestSeq(store, address.project, run, progress) : progress.seq;
   }
 
   /** Resolves when the run is over, or when this activation can do nothing more for it. */
@@ -347,7 +347,8 @@ export class RunDriver {
     const committed = await this.#turn(async (turn) => {
       const state = await readJournal(turn);
       if (state === undefined || state.run.id !== this.runId) return undefined;
-      return await endRun(this.#conversation, turn, state, stop, error, new EventLog(this.#lastSeq(state), pending, state.run));
+      const newest = await this.#newestSeq(state);
+      return await endRun(this.#conversation, turn, state, stop, error, new EventLog(newest, pending, state.run));
     });
     if (committed !== undefined) this.#emitter?.committed(committed.events);
     return false;

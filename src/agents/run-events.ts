@@ -102,6 +102,20 @@ export async function lastSeq(store: Store, project: string, runId: string): Pro
   return row === undefined ? 0 : (decodeTuple(row.key)[3] as number);
 }
 
+/**
+ * The number above which the events of a run go on that nobody works on, or whose driver has not begun: token events of
+ * a background run are durable without the progress that was committed with its steps.
+ */
+export async function newestSeq(
+  store: Store,
+  project: string,
+  run: { readonly id: string; readonly background: boolean },
+  progress: { readonly seq: number; readonly resumes: number },
+): Promise<number> {
+  const durable = Math.max(progress.seq, await lastSeq(store, project, run.id));
+  return seqAfterCrash(run, durable, progress.resumes + 1);
+}
+
 /** The live end of one run's sequence, in the memory of the node that works on the run. */
 export class RunFeed {
   /** Events above this number are in `#events`; those up to it are durable in the store. */

@@ -7,7 +7,7 @@ import { readBlocks } from "../memory/block.ts";
 import { MemoryStore } from "../storage/memory-store.ts";
 import { type Batch, type Query, type Store, StoreUnavailableError } from "../storage/store.ts";
 import type { OutsideTool } from "../tools/tool.ts";
-import { ModelError } from "../models/model.ts";
+import { ModelError, type ModelEvent } from "../models/model.ts";
 import { effectRows, type EffectRecord } from "./effect-ledger.ts";
 import { readEvents, seqAfterCrash } from "./run-events.ts";
 import {
@@ -366,6 +366,26 @@ test("A run whose driver failed is taken up again by the next request", async ()
   const other = await kelpie.agents.conversations.send(address, sendRequest([userMessage("Hello?")]));
   assert.deepEqual(other, { ok: false, reason: "busy", runId: sent.runId });
   assert.deepEqual(outline(await follow(kelpie, sent.runId)), ["assistant done", "stop end_turn", "usage_statistics"]);
+});
+
+test("A cancel of a background run that is just being taken up again comes after the tokens that are durable", async () => {
+  const store = troubledStore();
+  const script = async function* (): AsyncGenerator<ModelEvent> {
+    yield* text("One", " two");
+    await new Promise(() => {});
+  };
+  const first = await openTestAgents(script, { store });
+  const address = await first.create();
+  const request = sendRequest([userMessage("Go")], { background: true, streamTokens: true });
+  const sent = await first.agents.conversations.send(address, request);
+  assert.ok(sent.ok);
+  const durable = async (): Promise<number[]> => (await readEvents(store, project, sent.runId, 0)).map((event) => event.seq);
+  const shown = await first.agents.conversations.follow(project, sent.runId, 0, new AbortController().signal);
+  for await (const events of shown) if (events.at(-1)!.seq === 2) break;
+  // The driver of the second node looks for the last durable event, and the cancel does so too.
+  await using second = await openTestAgents(script, { store });
+  assert.ok((await second.agents.conversations.cancel(address, null)).ok);
+  assert.deepEqual(await durable(), [1, 2, 3, 4]);
 });
 
 test("Each time that a foreground run is taken up again it goes on above all numbers that may have been shown", () => {
