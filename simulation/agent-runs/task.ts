@@ -104,7 +104,7 @@ export function answerOf(task: Task, step: number): readonly ScriptedPart[] {
   const thinks = hashText(`${task.id}/${step}`, 0x811c9dc5) % 3 === 0;
   return [
     ...(thinks ? [{ type: "reasoning", text: `thinking about ${task.id}` } as const] : []),
-    { type: "text", text: `Step ${step} of ${task.id}. It was a pleasure.` },
+    { type: "text", text: `Step ${step} of ${task.id}. Done.` },
     ...calls.map((call) => ({ type: "toolCall", ...call }) as const),
   ];
 }
