@@ -98,7 +98,7 @@ export class AnswerCollector {
       }
       case "end":
         this.#end = event;
-        return [];
+        return this.#hasShownMore() ? this.#restart() : [];
     }
   }
 
@@ -161,6 +161,16 @@ export class AnswerCollector {
     return this.#show(`call ${call.id}`, { text: call.text, delta }, (text) =>
       deltaMessage(this.#head, { kind: "toolCall", call: { name: call.name, arguments: text, tool_call_id: call.id } }),
     );
+  }
+
+  /** Whether readers have seen something that is not in this answer, which is shorter then. */
+  #hasShownMore(): boolean {
+    return this.#shown.entries().some(([place, text]) => this.#textAt(place)?.startsWith(text) !== true);
+  }
+
+  #textAt(place: string): string | undefined {
+    const call = [...this.#calls.values()].find(({ id }) => place === `call ${id}`);
+    return call?.text ?? this.#parts.find((_, position) => place === `part ${position}`)?.text;
   }
 
   #shownCalls(): number {

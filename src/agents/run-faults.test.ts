@@ -156,6 +156,23 @@ test("An answer that breaks off again and again is shown once", async () => {
   assert.deepEqual(outline(events).slice(0, 4), ["assistant One", "assistant  two", "assistant  three", "stop end_turn"]);
 });
 
+test("An answer that is shorter than what broke off is shown whole under an id of its own", async () => {
+  let attempts = 0;
+  await using kelpie = await openTestAgents(function* () {
+    if (++attempts > 1) yield* text("One");
+    else {
+      yield* text("One", " two");
+      yield new ModelError("providerDown", "cut");
+    }
+  });
+  const address = await kelpie.create();
+  const events = await kelpie.run(address, "Count", { streamTokens: true });
+  assert.deepEqual(outline(events).slice(0, 4), ["assistant One", "assistant  two", "assistant One", "stop end_turn"]);
+  const [last] = (await kelpie.agents.conversations.messages(project, { conversation: address }, { limit: 1, reverse: true }))!;
+  assert.notEqual(events[0]!.message["id"], last!.id);
+  assert.equal(events[2]!.message["id"], last!.id);
+});
+
 test("An answer that breaks off between two calls goes on with the second one", async () => {
   let attempts = 0;
   const [first, second] = [
