@@ -48,7 +48,7 @@ export class Caller {
   readonly #bodies: BodyAssembly;
   #lastCall = 0;
   #isRetiring = false;
-  #closed: Error | undefined;
+  #closed: string | undefined;
   /** Called when no call is in progress any more. */
   onIdle: () => void = () => {};
 
@@ -70,7 +70,8 @@ export class Caller {
 
   /** @throws {OverloadedError} */
   open(request: CallRequest, millisecondsLeft: number, answer: Answer): OpenCall {
-    if (this.#closed !== undefined) throw this.#closed;
+    if (this.#closed !== undefined) throw unreachable(request.what, this.#closed);
+    request.options.signal?.throwIfAborted();
     if (this.#calls.size >= this.#limits.inFlightMax)
       throw new OverloadedError(
         `${request.what} was not sent: ${this.#calls.size} calls are in progress already`,
@@ -137,10 +138,12 @@ export class Caller {
   /** The connection is gone. */
   close(reason: string): void {
     this.#isRetiring = true;
-    this.#closed = new NodeUnreachableError(reason);
+    this.#closed = reason;
     for (const call of this.#calls.values()) {
       this.#finish(call);
-      call.answer.fail(call.isSent ? new ReplyLostError(`${call.request.what} may have been handled: ${reason}`) : unsent(call, reason));
+      call.answer.fail(
+        call.isSent ? new ReplyLostError(`${call.request.what} may have been handled: ${reason}`) : unreachable(call.request.what, reason),
+      );
     }
   }
 
@@ -193,7 +196,7 @@ export class Caller {
       if (call.lane.call <= last) continue;
       this.#finish(call);
       this.#outbox.drop(call.lane);
-      call.answer.fail(unsent(call, "the node is closing"));
+      call.answer.fail(unreachable(call.request.what, "the node is closing"));
     }
     if (this.#calls.size === 0) this.onIdle();
   }
@@ -277,11 +280,11 @@ class PendingCall implements Outgoing {
 function timeOver(call: PendingCall): Error {
   const { what, options } = call.request;
   const over = `the ${options.timeoutMilliseconds} ms for it are over`;
-  return call.isSent ? new ReplyLostError(`${what} may have been handled: ${over}`) : unsent(call, over);
+  return call.isSent ? new ReplyLostError(`${what} may have been handled: ${over}`) : unreachable(what, over);
 }
 
-function unsent(call: PendingCall, reason: string): Error {
-  return new NodeUnreachableError(`${call.request.what} was not handled: ${reason}`);
+function unreachable(what: string, reason: string): Error {
+  return new NodeUnreachableError(`${what} was not handled: ${reason}`);
 }
 
 function asError(reason: unknown): Error {

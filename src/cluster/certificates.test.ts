@@ -123,9 +123,17 @@ test(
         [plain, secureAddress],
       ] as const)
         await assert.rejects(from.request(to, "echo", 1, patient), /TLS/);
-      const silent = await RawPeer.connect(secureAddress);
-      silent.socket.destroy();
       assert.equal(handler.calls.length, 0);
+    });
+
+    await context.test("get in however many strangers hold connections without a word", async () => {
+      await using server = node("server", one, { limits: { unprovenMax: 8 } });
+      const address = await server.listen(new TestHandler());
+      const strangers = await Promise.all(Array.from({ length: 50 }, () => RawPeer.connect(address)));
+      await using client = node("client", two);
+      assert.equal(await client.request(address, "echo", 1, patient), 1);
+      await Promise.all(strangers.slice(0, 40).map(({ closed }) => closed));
+      for (const stranger of strangers) stranger.socket.destroy();
     });
 
     await context.test(
@@ -173,6 +181,10 @@ test(
     await context.test("say what is wrong with their own files", async () => {
       await using lost = node("lost", { ...one, key: join(directory, "missing.key") });
       await assert.rejects(lost.listen(new TestHandler()), /missing\.key/);
+      await assert.rejects(lost.request("127.0.0.1:1", "echo", 1, patient), {
+        name: "NodeUnreachableError",
+        message: /own certificates.*missing\.key/,
+      });
       await using mixed = node("mixed", { ...one, key: two.key });
       await assert.rejects(mixed.listen(new TestHandler()), /key values mismatch/);
     });

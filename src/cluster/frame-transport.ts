@@ -68,6 +68,8 @@ export class FrameTransport implements Transport {
   readonly #open = new Set<OpenConnection>();
   /** Accepted pipes whose peers have not proved who they are, the oldest first. */
   readonly #unproven = new Set<Pipe>();
+  /** Attempts to connect. */
+  readonly #dials = new Set<AbortController>();
   #accepted = 0;
   #handler: CallHandler | undefined;
   #closing: Promise<void> | undefined;
@@ -257,7 +259,17 @@ export class FrameTransport implements Transport {
         });
         return opened.events;
       };
-      this.#pipes.dial(address, open).catch(reject);
+      const dial = new AbortController();
+      this.#dials.add(dial);
+      const { hello } = this.#timings;
+      const cancel = this.#environment.clock.schedule(hello, () => dial.abort(new Error(`there was no connection within ${hello} ms`)));
+      this.#pipes
+        .dial(address, open, dial.signal)
+        .catch(reject)
+        .finally(() => {
+          cancel();
+          this.#dials.delete(dial);
+        });
     });
   }
 
@@ -345,6 +357,7 @@ export class FrameTransport implements Transport {
     const { clock } = this.#environment;
     this.#pipes.stopListening();
     for (const pipe of this.#unproven) pipe.destroy();
+    for (const dial of this.#dials) dial.abort(new Error("this node is closing"));
     for (const { answerer } of this.#open) answerer?.sayGoodbye();
     const deadline = clock.elapsed() + this.#timings.close;
     const isBusy = (): boolean => [...this.#open].some((open) => !open.isIdle());

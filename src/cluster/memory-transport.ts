@@ -71,9 +71,12 @@ export class MemoryNetwork {
     for (const pipe of this.#pipes) if (which(pipe.from, pipe.to)) pipe.breakOff();
   }
 
-  dial(from: NodeAddress, to: NodeAddress, open: (pipe: Pipe) => PipeEvents): Promise<void> {
+  dial(from: NodeAddress, to: NodeAddress, open: (pipe: Pipe) => PipeEvents, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      const refuse = (): void => reject(new NodeUnreachableError(`Cannot reach ${to}: nobody listens there`));
+      const fail = (why: string): void => reject(new NodeUnreachableError(`Cannot reach ${to}: ${why}`));
+      const refuse = (): void => fail("nobody listens there");
+      if (signal.aborted) return fail((signal.reason as Error).message);
+      signal.addEventListener("abort", () => fail((signal.reason as Error).message));
       this.#weather.carry({ from, to, what: "open", bytes: 0 }, () => {
         const host = this.#hosts.get(to);
         const answer = { from: to, to: from, what: "open", bytes: 0 } as const;
@@ -84,6 +87,8 @@ export class MemoryNetwork {
         near.join(far);
         far.events = host.accept(far);
         this.#weather.carry(answer, () => {
+          // Nobody is there to take it any more.
+          if (signal.aborted) return near.end();
           near.events = open(near);
           resolve();
         });
@@ -207,8 +212,8 @@ class MemoryPipes implements Pipes {
     this.#address = address;
   }
 
-  async dial(address: NodeAddress, open: (pipe: Pipe) => PipeEvents): Promise<void> {
-    await this.#network.dial(this.#address, address, open);
+  async dial(address: NodeAddress, open: (pipe: Pipe) => PipeEvents, signal: AbortSignal): Promise<void> {
+    await this.#network.dial(this.#address, address, open, signal);
   }
 
   async listen(accept: (pipe: Pipe) => PipeEvents): Promise<NodeAddress> {

@@ -28,8 +28,8 @@ export interface PipeEvents {
 
 /** Where pipes come from. */
 export interface Pipes extends AsyncDisposable {
-  /** Gives `open` the pipe when it is. @throws {NodeUnreachableError} @throws {HandshakeError} The other end has no acceptable certificate. */
-  dial(address: NodeAddress, open: (pipe: Pipe) => PipeEvents): Promise<void>;
+  /** Gives `open` the pipe when it is there; gives up when `signal` aborts. @throws {NodeUnreachableError} @throws {HandshakeError} The other end has no acceptable certificate. */
+  dial(address: NodeAddress, open: (pipe: Pipe) => PipeEvents, signal: AbortSignal): Promise<void>;
   /** Gives `accept` each pipe that another node opens. */
   listen(accept: (pipe: Pipe) => PipeEvents): Promise<NodeAddress>;
   /** Takes no new pipes; those that are open stay. */

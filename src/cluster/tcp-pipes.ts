@@ -17,6 +17,8 @@ export interface TcpPipesOptions {
   /** What other nodes call this host, if it is not `host`. */
   readonly advertisedHost?: string | undefined;
   readonly certificates?: CertificatePaths | undefined;
+  /** Connections that have not come as far as a hello, because their TLS has not: one more, and the oldest is closed. */
+  readonly unprovenMax: number;
 }
 
 /** How long the other end has to close a connection that this end has closed. */
@@ -29,6 +31,8 @@ export class TcpPipes implements Pipes {
   readonly #options: TcpPipesOptions;
   readonly #files: CertificateFiles | undefined;
   readonly #sockets = new Set<net.Socket>();
+  /** Accepted sockets whose TLS is not ready, by the address of their other end, the oldest first. */
+  readonly #handshaking = new Map<string, net.Socket>();
   #server: net.Server | undefined;
 
   constructor(options: TcpPipesOptions) {
@@ -37,29 +41,32 @@ export class TcpPipes implements Pipes {
     if (certificates !== undefined) this.#files = new CertificateFiles(certificates, environment, timings.certificates);
   }
 
-  async dial(address: NodeAddress, open: (pipe: Pipe) => PipeEvents): Promise<void> {
+  async dial(address: NodeAddress, open: (pipe: Pipe) => PipeEvents, signal: AbortSignal): Promise<void> {
     const { host, port } = parseAddress(address);
-    const secure = await this.#files?.load();
+    const secure = await this.#files?.load().catch((error: Error): never => {
+      throw new NodeUnreachableError(`Cannot reach ${address}: this node's own certificates cannot be used: ${error.message}`, {
+        cause: error,
+      });
+    });
     await new Promise<void>((resolve, reject) => {
       const socket =
         secure === undefined
           ? net.connect({ host, port, noDelay: true })
           : // The authority is the cluster's own, and nodes move between hosts: which host it is says nothing.
             tls.connect({ host, port, secureContext: secure.context, checkServerIdentity: () => undefined });
-      const { hello } = this.#options.timings;
-      const cancel = this.#options.environment.clock.schedule(hello, () =>
-        socket.destroy(new Error(`there was no connection within ${hello} ms`)),
-      );
+      const giveUp = (): void => void socket.destroy(signal.reason as Error);
       const onError = (error: NodeJS.ErrnoException): void => {
-        cancel();
+        signal.removeEventListener("abort", giveUp);
         reject(dialError(address, error, secure !== undefined));
       };
       const onClose = (): void => onError(new Error("the connection was closed at once"));
       this.#keep(socket);
+      signal.addEventListener("abort", giveUp);
+      if (signal.aborted) giveUp();
       socket.once("error", onError);
       socket.once("close", onClose);
       socket.once(secure === undefined ? "connect" : "secureConnect", () => {
-        cancel();
+        signal.removeEventListener("abort", giveUp);
         socket.off("error", onError);
         socket.off("close", onClose);
         socket.setNoDelay(true);
@@ -86,9 +93,15 @@ export class TcpPipes implements Pipes {
               rejectUnauthorized: false,
               handshakeTimeout: timings.hello,
             },
-            (socket) => connectPipe(socket.setNoDelay(true), remoteOf(socket), accept),
+            (socket) => {
+              this.#handshaking.delete(remoteOf(socket));
+              connectPipe(socket.setNoDelay(true), remoteOf(socket), accept);
+            },
           );
-    server.on("connection", (socket: net.Socket) => this.#keep(socket));
+    server.on("connection", (socket: net.Socket) => {
+      this.#keep(socket);
+      if (secure !== undefined) this.#limitHandshakes(socket);
+    });
     server.on("tlsClientError", (error: Error, socket: net.Socket) => {
       environment.log.write("info", "A connection of a node ended", { from: remoteOf(socket), why: error.message });
     });
@@ -120,6 +133,14 @@ export class TcpPipes implements Pipes {
     });
     await Promise.all(closed);
     cancel();
+  }
+
+  #limitHandshakes(socket: net.Socket): void {
+    const remote = remoteOf(socket);
+    const [oldest] = this.#handshaking.values();
+    if (oldest !== undefined && this.#handshaking.size >= this.#options.unprovenMax) oldest.destroy();
+    this.#handshaking.set(remote, socket);
+    socket.once("close", () => this.#handshaking.delete(remote));
   }
 
   #keep(socket: net.Socket): void {

@@ -1,7 +1,7 @@
 import { FrameTransport, type FrameTransportOptions } from "./frame-transport.ts";
 import type { CertificatePaths } from "./certificate-files.ts";
 import { TcpPipes } from "./tcp-pipes.ts";
-import { defaultTransportTimings } from "./transport-limits.ts";
+import { defaultTransportLimits, defaultTransportTimings } from "./transport-limits.ts";
 
 export interface TcpTransportOptions extends FrameTransportOptions {
   /** Where to listen; port 0 takes one that is free. */
@@ -17,12 +17,19 @@ export interface TcpTransportOptions extends FrameTransportOptions {
 export class TcpTransport extends FrameTransport {
   /** @throws {TypeError} There is neither a secret nor a certificate, or the secret is too short. */
   constructor(options: TcpTransportOptions) {
-    const { environment, host, port, advertisedHost, certificates, secret, timings } = options;
+    const { environment, host, port, advertisedHost, certificates, secret, limits, timings } = options;
     if (secret === undefined && certificates === undefined)
       throw new TypeError("A node needs the cluster's secret, or certificates, to tell its peers from strangers");
-    super(
-      options,
-      new TcpPipes({ environment, host, port, advertisedHost, certificates, timings: { ...defaultTransportTimings, ...timings } }),
-    );
+    const { unprovenMax } = { ...defaultTransportLimits, ...limits };
+    const pipes = {
+      environment,
+      host,
+      port,
+      advertisedHost,
+      certificates,
+      unprovenMax,
+      timings: { ...defaultTransportTimings, ...timings },
+    };
+    super(options, new TcpPipes(pipes));
   }
 }

@@ -17,8 +17,9 @@ export type Wire = unknown;
 export type TrafficClass = "control" | "data";
 
 export interface CallOptions {
-  /** 1 or more. When it has passed the caller gets a `ReplyLostError`, and the handler's signal aborts. */
+  /** 1 or more. When it has passed the caller gets a `ReplyLostError` (`NodeUnreachableError` if the request has not left), and the handler's signal aborts. */
   readonly timeoutMilliseconds: number;
+  /** The call ends with its reason. */
   readonly signal?: AbortSignal;
   /** `data` by default. */
   readonly class?: TrafficClass;
