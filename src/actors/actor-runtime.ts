@@ -125,7 +125,13 @@ export class ActorRuntime implements Actors {
 
   /** The actors in memory, the least recently used first. */
   *activations(): Generator<{ readonly id: ActorId; readonly isBusy: boolean }> {
-    for (let activation = this.#recency.oldest; activation !== undefined; activation = activation.newer) yield activation;
+    let activation = this.#recency.oldest;
+    while (activation !== undefined) {
+      // Whoever is shown it may let it leave.
+      const { newer } = activation;
+      yield activation;
+      activation = newer;
+    }
   }
 
   /** Brings an actor into memory, as its owner: resolves when that is durable. */
@@ -177,6 +183,12 @@ export class ActorRuntime implements Actors {
         else envelope.reject(new ActorElsewhereError(`${describeActor(id)} has moved to node ${owner}`, owner));
       }
     }
+  }
+
+  /** Lets an actor leave memory in good order, if it is not busy. */
+  evict(id: ActorId): boolean {
+    const activation = this.#activations.get(actorName(id));
+    return activation !== undefined && this.#evict(activation);
   }
 
   /** Ends every activation at once: what they know may not be true any more. What waits goes on in fresh ones. */

@@ -20,7 +20,8 @@ import { type DueRow, reminderSlots, slotPrefix } from "./actor-rows.ts";
 import type { ActorLimits } from "./limits.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
-const pollMilliseconds = 10_000;
+/** A reminder that was set elsewhere is seen no later than this. */
+export const pollMilliseconds = 10_000;
 /** Between two passes, also where a reminder is set again and again for a time that is over. */
 const passMillisecondsMin = 1;
 const earlyMilliseconds = 600_000;

@@ -19,12 +19,24 @@ export class TokenBucket {
   /** Resolves when one more thing may begin, or when `signal` aborts. For one caller at a time. */
   async take(signal: AbortSignal): Promise<void> {
     for (;;) {
-      const now = this.#clock.elapsed();
-      this.#tokens = Math.min(this.#most, this.#tokens + ((now - this.#filledAt) * this.#rate) / 1_000);
-      this.#filledAt = now;
+      this.#fill();
       if (this.#tokens >= 1 || signal.aborted) break;
       await this.#clock.sleep(((1 - this.#tokens) / this.#rate) * 1_000, signal);
     }
     this.#tokens--;
+  }
+
+  /** Whether one more thing may begin now. */
+  takeNow(): boolean {
+    this.#fill();
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+
+  #fill(): void {
+    const now = this.#clock.elapsed();
+    this.#tokens = Math.min(this.#most, this.#tokens + ((now - this.#filledAt) * this.#rate) / 1_000);
+    this.#filledAt = now;
   }
 }

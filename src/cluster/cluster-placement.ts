@@ -48,6 +48,24 @@ export class MemberPlacement implements ClusterPlacement {
     return this.#membership.members;
   }
 
+  get isUp(): boolean {
+    return this.#membership.state === "up";
+  }
+
+  get isDraining(): boolean {
+    return this.#membership.state === "draining";
+  }
+
+  /** Whether `node` is among the members as last seen. */
+  sees(node: string): boolean {
+    return this.#membership.sees(node);
+  }
+
+  /** A member that is not dead. */
+  async find(node: string): Promise<Member | undefined> {
+    return await this.#membership.find(node);
+  }
+
   get holdsLease(): boolean {
     return !this.#readsStrictly && this.#membership.holdsLease;
   }

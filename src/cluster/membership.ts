@@ -124,6 +124,10 @@ export class Membership {
     return this.#members;
   }
 
+  sees(node: string): boolean {
+    return this.#living.has(node);
+  }
+
   /** This node's own state; `dead` also before it joins. */
   get state(): MemberState {
     return this.#isFenced ? "dead" : (this.#own?.member.state ?? "dead");

@@ -71,6 +71,10 @@ export class NodeClock implements Clock {
     for (const callback of this.#held.splice(0)) callback();
   }
 
+  get isPaused(): boolean {
+    return this.#pausedAt !== undefined;
+  }
+
   get gate(): Promise<void> {
     return this.#gate;
   }

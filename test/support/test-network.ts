@@ -5,9 +5,17 @@ import type { Clock } from "../../src/environment/environment.ts";
 interface Station {
   readonly name: string;
   readonly handler: CallHandler;
-  /** Resolves when the station is not paused. */
-  readonly gate: () => Promise<void>;
+  readonly pause: Pause;
 }
+
+export interface Pause {
+  readonly isPaused: boolean;
+  /** Resolves when it is over. */
+  readonly gate: Promise<void>;
+}
+
+/** A peer that is silent for so long is taken to be gone, as by the pings of the real transport. */
+const silenceMilliseconds = 3_000;
 
 /** A network in memory that a test cuts, and whose replies it loses. */
 export class TestNetwork {
@@ -19,7 +27,7 @@ export class TestNetwork {
   readonly calls: { readonly from: string; readonly to: string; readonly method: string }[] = [];
   #ports = 9_000;
 
-  transport(name: string, options: { readonly clock: Clock; readonly gate: () => Promise<void> }): Transport {
+  transport(name: string, options: { readonly clock: Clock; readonly pause: Pause }): Transport {
     return new TestTransport(this, name, options);
   }
 
@@ -44,26 +52,26 @@ class TestTransport implements Transport {
   readonly #network: TestNetwork;
   readonly #name: string;
   readonly #clock: Clock;
-  readonly #gate: () => Promise<void>;
+  readonly #pause: Pause;
   #address: NodeAddress | undefined;
 
-  constructor(network: TestNetwork, name: string, options: { readonly clock: Clock; readonly gate: () => Promise<void> }) {
+  constructor(network: TestNetwork, name: string, options: { readonly clock: Clock; readonly pause: Pause }) {
     this.#network = network;
     this.#name = name;
     this.#clock = options.clock;
-    this.#gate = options.gate;
+    this.#pause = options.pause;
   }
 
   async listen(handler: CallHandler): Promise<NodeAddress> {
     this.#address = this.#network.nextAddress();
-    this.#network.stations.set(this.#address, { name: this.#name, handler, gate: this.#gate });
+    this.#network.stations.set(this.#address, { name: this.#name, handler, pause: this.#pause });
     return this.#address;
   }
 
   async request(address: NodeAddress, method: string, body: Wire, options: CallOptions): Promise<Wire> {
     const { station, context, lost, finish } = this.#call(address, method, options);
     const handled = (async () => {
-      await station.gate();
+      await station.pause.gate;
       return await station.handler.request(method, structuredClone(body), context);
     })().catch((error: unknown) => {
       throw remote(error);
@@ -77,7 +85,7 @@ class TestTransport implements Transport {
       } catch (error) {
         failure = error as Error;
       }
-      await this.#gate();
+      await this.#pause.gate;
       if (this.#isCut(station) || this.#network.losesReply(method, this.#name, station.name))
         throw new ReplyLostError(`The test network lost the reply to ${method}`);
       if (failure !== undefined) throw failure;
@@ -122,6 +130,13 @@ class TestTransport implements Transport {
       lose(error);
     };
     const cancel = this.#clock.schedule(options.timeoutMilliseconds, () => end(new ReplyLostError(`${method} took too long`)));
+    const ping = (silent: number): (() => void) =>
+      this.#clock.schedule(1_000, () => {
+        const silentNow = station.pause.isPaused ? silent + 1_000 : 0;
+        if (silentNow < silenceMilliseconds) cancelPing = ping(silentNow);
+        else end(new ReplyLostError(`${station.name} is silent`));
+      });
+    let cancelPing = ping(0);
     const onAbort = (): void => end(new ReplyLostError(`${method} was cancelled`));
     options.signal?.addEventListener("abort", onAbort);
     return {
@@ -135,6 +150,7 @@ class TestTransport implements Transport {
       lost,
       finish: () => {
         cancel();
+        cancelPing();
         options.signal?.removeEventListener("abort", onAbort);
         controller.abort(new Error("The call is over"));
       },
