@@ -1,7 +1,7 @@
 /**
- * `npm run test:letta-clients`: released Letta clients against a real `kelpie serve`, and a table of what each did.
+ * Released Letta clients against a real `kelpie serve`, and a list of what each did.
  *
- *     npm run test:letta-clients -- [--folder <clients>] [words…]
+ *     node_modules/.bin/node test/compatibility/main.ts [--folder <clients>] [words…]
  *
  * Clients are installed from the package registries into `--folder`, a temporary one by default; one that is kept is
  * used again. Words keep the clients whose names contain one of them. It is no part of `npm test`: it installs a few
