@@ -128,7 +128,9 @@ export class Outbox {
       const sent: Outgoing[] = [];
       const length = this.#fill(sent);
       if (length === 0) return;
-      this.#hasRoom = this.#link.write(Buffer.from(batch.subarray(0, length)));
+      const bytes = Buffer.allocUnsafe(length);
+      batch.copy(bytes, 0, 0, length);
+      this.#hasRoom = this.#link.write(bytes);
       for (const message of sent) message.sent?.();
     }
   }

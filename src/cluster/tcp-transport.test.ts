@@ -246,6 +246,40 @@ test("A body that is begun and never finished is given up with its call, and its
   peer.socket.destroy();
 });
 
+test("T4: answers that nobody reads are kept up to a limit; the others are lost, which their callers hear", limited, async () => {
+  const handler = new TestHandler();
+  await using server = node("server", { limits: { outgoingBytesMax: 1_000_000 }, timings: { ping: 10_000 } });
+  const peer = await RawPeer.join(await server.listen(handler));
+  const calls = 600;
+  const body = new Uint8Array(60_000);
+  peer.socket.pause();
+  for (let call = 1; call <= calls; call++) peer.request(call, "echo", body);
+  // More than the kernel's buffers and the limit hold together.
+  await until(() => handler.calls.length === calls);
+  peer.socket.resume();
+  await until(() => peer.frames.filter(({ type }) => type === FrameType.reply || type === FrameType.failure).length === calls);
+  const lost = peer.frames.filter(({ type, payload }) => type === FrameType.failure && payload[0] === 3);
+  const replies = peer.frames.filter(({ type }) => type === FrameType.reply);
+  assert.equal(lost.length + replies.length, calls);
+  assert.ok(lost.length > 0 && replies.length > 0, `${lost.length} lost`);
+  peer.socket.destroy();
+});
+
+test("T4: an answer for which the caller has no room is lost, and the connection goes on", limited, async () => {
+  const handler = new TestHandler();
+  await using server = node("server");
+  const address = await server.listen(handler);
+  await using client = node("client", { limits: { incomingBytesMax: 2_000_000 } });
+  const body = new Uint8Array(1_500_000);
+  const answers = [1, 2].map(() => client.request(address, "wait", body, patient));
+  await until(() => handler.waiting.length === 2);
+  for (const go of handler.waiting) go();
+  const outcomes = await Promise.allSettled(answers);
+  assert.deepEqual(outcomes.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
+  assert.ok(outcomes.some((outcome) => outcome.status === "rejected" && outcome.reason instanceof ReplyLostError));
+  assert.equal(await client.request(address, "echo", "goes on", patient), "goes on");
+});
+
 test("A pong answers each ping, and a peer that only pings does not pile them up", limited, async () => {
   await using server = node("server");
   const peer = await RawPeer.join(await server.listen(new TestHandler()));

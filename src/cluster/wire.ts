@@ -44,7 +44,9 @@ export function encodeWire(value: unknown, bytesMax: number): Buffer {
   try {
     write(value, wireDepthMax, bytesMax);
     if (at > bytesMax) throw tooLarge(bytesMax);
-    return Buffer.from(scratch.subarray(0, at));
+    const bytes = Buffer.allocUnsafe(at);
+    scratch.copy(bytes, 0, 0, at);
+    return bytes;
   } finally {
     if (scratch.length > scratchBytes) scratch = Buffer.allocUnsafeSlow(scratchBytes);
   }
@@ -204,30 +206,26 @@ function tooLarge(bytesMax: number): WireEncodeError {
   return new WireEncodeError(`A message takes more than ${bytesMax} bytes: send it as a stream of parts`);
 }
 
-let source: Buffer = Buffer.alloc(0);
-let view: DataView = new DataView(new ArrayBuffer(0));
+const nothing: Buffer = Buffer.alloc(0);
+let source: Buffer = nothing;
 
 /** The value that `encodeWire` made the bytes of. Nothing in it refers to `bytes`. @throws {WireDecodeError} */
 export function decodeWire(bytes: Buffer): unknown {
   source = bytes;
-  view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   at = 0;
   values = 0;
   try {
     const value = read(wireDepthMax);
     if (at !== bytes.length) throw new WireDecodeError(`${bytes.length - at} bytes follow the value`);
     return value;
-  } catch (error) {
-    if (error instanceof RangeError) throw new WireDecodeError("The value ends too early", { cause: error });
-    throw error;
   } finally {
-    source = Buffer.alloc(0);
+    source = nothing;
   }
 }
 
 function read(depth: number): unknown {
   if (++values > wireValuesMax) throw new WireDecodeError(`More than ${wireValuesMax} values`);
-  const code = view.getUint8(at++);
+  const code = source[take(1)]!;
   if (code < 0x80) return code;
   if (code >= 0xe0) return code - 0x100;
   if (code < 0x90) return readObject(code - 0x80, depth);
@@ -249,9 +247,9 @@ function read(depth: number): unknown {
     case 0xc9:
       return readUtf16(readUint(4));
     case 0xca:
-      return view.getFloat32(take(4));
+      return source.readFloatBE(take(4));
     case 0xcb:
-      return view.getFloat64(take(8));
+      return source.readDoubleBE(take(8));
     case 0xcc:
       return readUint(1);
     case 0xcd:
@@ -259,15 +257,15 @@ function read(depth: number): unknown {
     case 0xce:
       return readUint(4);
     case 0xcf:
-      return view.getBigUint64(take(8));
+      return source.readBigUInt64BE(take(8));
     case 0xd0:
-      return view.getInt8(take(1));
+      return source.readInt8(take(1));
     case 0xd1:
-      return view.getInt16(take(2));
+      return source.readInt16BE(take(2));
     case 0xd2:
-      return view.getInt32(take(4));
+      return source.readInt32BE(take(4));
     case 0xd3:
-      return view.getBigInt64(take(8));
+      return source.readBigInt64BE(take(8));
     case 0xd4:
       if (readUint(1) !== undefinedExtension || readUint(1) !== 0) throw new WireDecodeError("Unknown extension");
       return undefined;
@@ -300,7 +298,7 @@ function take(count: number): number {
 
 function readUint(count: 1 | 2 | 4): number {
   const begin = take(count);
-  return count === 1 ? view.getUint8(begin) : count === 2 ? view.getUint16(begin) : view.getUint32(begin);
+  return count === 1 ? source[begin]! : count === 2 ? source.readUInt16BE(begin) : source.readUInt32BE(begin);
 }
 
 function readArray(count: number, depth: number): unknown[] {
