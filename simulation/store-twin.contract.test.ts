@@ -1,24 +1,9 @@
-import type { Cancel } from "../src/environment/environment.ts";
 import { MemoryStore } from "../src/storage/memory-store.ts";
 import { describeStoreContract } from "../src/storage/store.contract.ts";
-import { type EventOptions, Kernel } from "./kernel.ts";
+import { LiveKernel } from "./live-kernel.ts";
 import { type Incarnation, SimulatedProcess } from "./process.ts";
 import { KeyedRandom } from "./random.ts";
 import { noStoreFaults, StoreTwin } from "./store-twin.ts";
-
-/** A kernel that runs whenever there is something to do, for code that lives in real time: the contract suite. */
-class LiveKernel extends Kernel {
-  #isRunning = false;
-
-  override schedule(milliseconds: number, options: EventOptions, run: () => void): Cancel {
-    const cancel = super.schedule(milliseconds, options, run);
-    if (!this.#isRunning) {
-      this.#isRunning = true;
-      void this.run().finally(() => (this.#isRunning = false));
-    }
-    return cancel;
-  }
-}
 
 async function open(): Promise<StoreTwin> {
   const kernel = new LiveKernel({ guardsGlobals: false });

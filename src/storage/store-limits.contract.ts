@@ -13,8 +13,10 @@ export function describeLimits(harness: StoreHarness): void {
     const longest = Buffer.alloc(keyBytes, 0x7a);
     const tooLong = Buffer.alloc(keyBytes + 1, 0x7a);
 
-    test("are those of FoundationDB", () =>
-      assert.deepEqual(harness.store.limits, { keyBytes: 10_000, valueBytes: 100_000, batchBytes: 10_000_000, rangeEntries: 10_000 }));
+    test("fit into those of FoundationDB", () => {
+      assert.deepEqual(harness.store.limits, storeLimits);
+      assert.ok(keyBytes < 10_000 && valueBytes < 100_000 && batchBytes < 10_000_000);
+    });
 
     for (const [title, write, check] of [
       ["a key to set", { kind: "set", key: tooLong, value: bytes("1") }, undefined],

@@ -85,8 +85,11 @@ export interface StoreLimits {
   readonly rangeEntries: number;
 }
 
-/** FoundationDB's, on every engine, so that data can move between them. */
-export const storeLimits: StoreLimits = { keyBytes: 10_000, valueBytes: 100_000, batchBytes: 10_000_000, rangeEntries: 10_000 };
+/**
+ * What FoundationDB's 10 kB, 100 kB and 10 MB leave to a store that adds its name and a version to each row and checks
+ * what it writes; on every engine, so that data can move between them.
+ */
+export const storeLimits: StoreLimits = { keyBytes: 9_800, valueBytes: 99_000, batchBytes: 9_000_000, rangeEntries: 10_000 };
 
 /** The store could not be reached or refused. What was asked did not happen. */
 export class StoreUnavailableError extends Error {
