@@ -162,6 +162,12 @@ export const providerVariables: readonly NamedVariable[] = [
   { name: "OLLAMA_BASE_URL", type: "URL", meaning: "Ollama; one on this machine is found without it" },
 ];
 
+/** Addresses that count only together with a key. */
+const keyOfAddress: Readonly<Record<string, string>> = {
+  OPENAI_API_BASE: "OPENAI_API_KEY",
+  ANTHROPIC_API_BASE: "ANTHROPIC_API_KEY",
+};
+
 /** Read by the commands that talk to a server. */
 export const clientVariables: readonly { readonly name: string; readonly meaning: string }[] = [
   { name: "KELPIE_SERVER", meaning: "The address of the Kelpie that `chat`, `agents` and `runs` talk to; `http://127.0.0.1:8283`" },
@@ -268,9 +274,13 @@ function providersIn(variables: Readonly<Record<string, string | undefined>>): R
 }
 
 function warningsFor(variables: Readonly<Record<string, string | undefined>>): string[] {
-  return Object.entries(ignoredVariables)
-    .filter(([name]) => (variables[name] ?? "") !== "")
-    .map(([name, why]) => `${name} is ignored: ${why}`);
+  const isSet = (name: string): boolean => (variables[name] ?? "") !== "";
+  const ignored = Object.entries(ignoredVariables).filter(([name]) => isSet(name));
+  const keyless = Object.entries(keyOfAddress).filter(([name, key]) => isSet(name) && !isSet(key));
+  return [
+    ...ignored.map(([name, why]) => `${name} is ignored: ${why}`),
+    ...keyless.map(([name, key]) => `${name} is ignored without ${key}: set it too, to any text if the server asks for none`),
+  ];
 }
 
 type Parser<T> = Pick<Setting<T>, "type" | "parse">;

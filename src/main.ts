@@ -24,8 +24,13 @@ const program: Program = {
 };
 
 // A reader that closes the pipe early (`kelpie agents list | head`) is no error.
-// oxlint-disable-next-line unicorn/no-process-exit -- the process's entry
-process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") process.stderr.write(`error: Cannot write to standard output: ${error.message}\n`);
+  // oxlint-disable-next-line unicorn/no-process-exit -- the process's entry
+  process.exit(error.code === "EPIPE" ? 0 : 1);
+});
+// Nobody reads the log any more: that is no reason for a server to end.
+process.stderr.on("error", () => {});
 // After this nothing may keep the process: an answer that was cancelled, a connection that is kept alive.
 // oxlint-disable-next-line unicorn/no-process-exit -- the process's entry
 process.exit(await runCommandLine(process.argv.slice(2), program));

@@ -1,9 +1,11 @@
 /** `kelpie serve` on this machine: settings in, a running server out. */
+import { RowDamagedError } from "./base/json.ts";
 import { CommandError, UsageError } from "./cli/command.ts";
 import type { RunningServer } from "./cli/program.ts";
 import { ConfigError, type LoadedConfig, loadConfig } from "./config.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
 import { createKelpie, storeFile } from "./kelpie.ts";
+import { ModelError, ModelNotFoundError } from "./models/model.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders, ProviderConfigurationError } from "./models/providers.ts";
 import { ListenError } from "./server/listen.ts";
@@ -21,18 +23,30 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
   );
   try {
     await asked;
+    const missing = await missingModel(models);
     const listening = await opened(kelpie.serve({ port: config.port, host: config.host, apiKey: config.apiKey }));
     return {
       url: listening.url,
       dataFile: storeFile(config.dataDirectory),
       model: models.defaultHandle,
       hasKey: config.apiKey !== undefined,
-      warnings,
+      warnings: missing === undefined ? warnings : [...warnings, missing],
       startMilliseconds: performance.now(),
       stop: () => kelpie.close(),
     };
   } catch (error) {
     await kelpie.close();
+    throw error;
+  }
+}
+
+/** That the default model is not to be had now: it may be, once a provider is running or was made through the API. */
+async function missingModel(models: ModelCatalogue): Promise<string | undefined> {
+  try {
+    await models.describe(models.defaultHandle);
+    return undefined;
+  } catch (error) {
+    if (error instanceof ModelNotFoundError || error instanceof ModelError) return error.message;
     throw error;
   }
 }
@@ -63,12 +77,15 @@ export function loadServices(
   }
 }
 
+const expectedErrors = [StoreFileError, StoreUnavailableError, RowDamagedError, ListenError];
+
 /** What can be in the way of a start, and that a person can do something about. */
 async function opened<T>(opening: Promise<T>): Promise<T> {
   try {
     return await opening;
   } catch (error) {
-    const isExpected = error instanceof StoreFileError || error instanceof StoreUnavailableError || error instanceof ListenError;
-    throw isExpected ? new CommandError(error.message, { cause: error }) : error;
+    if (error instanceof Error && expectedErrors.some((each) => error instanceof each))
+      throw new CommandError(error.message, { cause: error });
+    throw error;
   }
 }

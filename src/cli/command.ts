@@ -97,6 +97,12 @@ export function parseOptions(command: Command, args: readonly string[]): Command
   return { positionals, values, flags };
 }
 
+/** For a command that has options only. @throws {UsageError} */
+export function refuseArguments(name: string, { positionals }: CommandInput): void {
+  if (positionals.length > 0)
+    throw new UsageError(`kelpie ${name} takes no argument, only options, and got ${JSON.stringify(positionals[0]!.slice(0, 60))}`);
+}
+
 function optionConfig(option: Option): { type: "string" | "boolean"; short?: string } {
   const type = option.value === undefined ? "boolean" : "string";
   return option.short === undefined ? { type } : { type, short: option.short };

@@ -1,5 +1,5 @@
 /** `kelpie doctor`: what this machine and these settings allow, and what is in the way. */
-import { type Command, exitCodes, jsonOption } from "./command.ts";
+import { type Command, exitCodes, jsonOption, refuseArguments } from "./command.ts";
 import type { Program } from "./program.ts";
 import { table } from "./text.ts";
 
@@ -15,6 +15,7 @@ export function doctorCommand(program: Program): Command {
     options: [...program.serveOptions, jsonOption],
     examples: ["kelpie doctor", "kelpie doctor --data /var/lib/kelpie --json"],
     async run(input) {
+      refuseArguments("doctor", input);
       const findings = await program.diagnose(input.values);
       const { terminal } = program;
       if (input.flags.has("json")) terminal.line(JSON.stringify(findings, null, 2));

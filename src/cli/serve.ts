@@ -1,5 +1,5 @@
 /** `kelpie serve`: runs the server until it is told to stop, and tells a newcomer what to do next. */
-import { type Command, exitCodes, jsonOption } from "./command.ts";
+import { type Command, exitCodes, jsonOption, refuseArguments } from "./command.ts";
 import type { Program, RunningServer } from "./program.ts";
 
 /** npm passes Ctrl-C on to a process that has already got it from the terminal: both are one wish. */
@@ -19,12 +19,15 @@ export function serveCommand(program: Program): Command {
       "KELPIE_API_KEY=… kelpie serve --host 0.0.0.0",
     ],
     async run(input) {
+      refuseArguments("serve", input);
       const server = await program.serve(input.values);
+      // Before it says that it is ready: whoever waits for that may send a signal at once.
+      const stopped = untilStopped(server, program);
       for (const warning of server.warnings) program.terminal.note(program.terminal.style("yellow", `Note: ${warning}`));
       if (input.flags.has("json"))
         program.terminal.line(JSON.stringify({ url: server.url, data: server.dataFile, model: server.model, pid: process.pid }));
       else for (const line of banner(server, program)) program.terminal.line(line);
-      return await untilStopped(server, program);
+      return await stopped;
     },
   };
 }

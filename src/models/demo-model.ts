@@ -30,7 +30,8 @@ export class DemoModel implements Model {
 
   async *generate(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelEvent> {
     signal.throwIfAborted();
-    const prompt = JSON.stringify([request.messages, request.tools]);
+    // A picture costs a model what it shows, not what its bytes are; this one sees none.
+    const prompt = JSON.stringify([request.messages, request.tools], (name, value: unknown) => (name === "base64" ? "" : value));
     const inputTokens = approximateTokens(prompt);
     if (inputTokens > demoModelInfo.contextWindow)
       throw new ModelError(

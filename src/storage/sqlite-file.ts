@@ -30,6 +30,8 @@ const migrations: readonly string[] = [
 
 /** Up to this size a file is checked whole when it is opened: a few tens of milliseconds. */
 const wholeCheckBytesMax = 16 * 1024 * 1024;
+/** A file that is shorter has no SQLite header. */
+const sqliteHeaderBytes = 100;
 
 /** SQLite itself waits this long for a lock. It blocks the thread, so longer waits are made of attempts. */
 const lockMilliseconds = 2;
@@ -117,7 +119,7 @@ export function asStoreFileError(path: string, error: unknown): unknown {
     case "statement": // No statement of ours is wrong, so a table is missing.
       return damaged(path, detail, because);
     case "foreign":
-      return new StoreFileError(`${path} is not a store of Kelpie, nor any SQLite file: it was left as it is. Name another path`, because);
+      return foreign(path, because);
     case "readOnly":
     case "cannotOpen":
       return new StoreFileError(
@@ -131,6 +133,10 @@ export function asStoreFileError(path: string, error: unknown): unknown {
   }
 }
 
+function foreign(path: string, options?: ErrorOptions): StoreFileError {
+  return new StoreFileError(`${path} is not a store of Kelpie, nor any SQLite file: it was left as it is. Name another path`, options);
+}
+
 function damaged(path: string, detail: string, options?: ErrorOptions): StoreFileError {
   return new StoreFileError(
     `The store ${path} is damaged (${detail}). Stop Kelpie, keep a copy of the file with its -wal file, and restore a backup, or save what is readable with: sqlite3 FILE .recover`,
@@ -140,13 +146,18 @@ function damaged(path: string, detail: string, options?: ErrorOptions): StoreFil
 
 /** Readable by its owner only, as agents' messages and providers' keys are in it; SQLite gives its log the same mode. */
 function createStoreFile(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    throw new StoreFileError(`${path} is a directory: name a file in it as the store, such as ${path}/kelpie.db`);
-  if (existsSync(path)) return;
   try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found?.isDirectory()) throw new StoreFileError(`${path} is a directory: name a file in it as the store, such as ${path}/kelpie.db`);
+    if (found !== undefined) {
+      // SQLite takes a file of a few bytes for an empty one, and writes over it.
+      if (found.isFile() && found.size > 0 && found.size < sqliteHeaderBytes) throw foreign(path);
+      return;
+    }
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     closeSync(openSync(path, "ax", 0o600));
   } catch (error) {
+    if (error instanceof StoreFileError) throw error;
     if (error instanceof Error && "code" in error && error.code === "EEXIST" && existsSync(path)) return; // Another process was first.
     throw new StoreFileError(`Cannot create the store ${path}: ${messageOf(error)}`, { cause: error });
   }
@@ -186,6 +197,9 @@ function configure(path: string, database: DatabaseSync): void {
 
 function checkShallowly(path: string, database: DatabaseSync): void {
   const bytes = number(database, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size");
+  // Without its log the file alone holds all pages; SQLite reads what is missing of the last one as zeros.
+  if ((statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) === 0 && statSync(path).size < bytes)
+    throw damaged(path, `it has ${statSync(path).size} bytes, and should have ${bytes}`);
   if (bytes <= wholeCheckBytesMax) {
     const [problem] = problemsOf(database, "quick_check(1)");
     if (problem !== undefined) throw damaged(path, problem);
