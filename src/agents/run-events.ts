@@ -176,9 +176,18 @@ export class RunFeed {
   }
 }
 
+/** Another node's live end of a run: yields events after `after` until that end closes. Ends at once where there is none. */
+export type RemoteFeed = (
+  run: { readonly project: string; readonly runId: string },
+  after: number,
+  signal: AbortSignal,
+) => AsyncIterable<readonly RunEvent[]>;
+
 /** The feeds of the runs that this node works on. */
 export class RunFeeds {
   readonly #feeds = new Map<string, RunFeed>();
+  /** Where to follow runs that other nodes work on. Without it, their events are seen when they are durable. */
+  remote: RemoteFeed | undefined;
 
   open(runId: string, base: number): RunFeed {
     const feed = new RunFeed(base);
@@ -208,11 +217,14 @@ export async function* followRun(
     readonly feeds: RunFeeds;
     readonly project: string;
     readonly runId: string;
+    /** Other nodes are not asked. */
+    readonly hereOnly?: boolean;
   },
   after: number,
   isOver: () => Promise<boolean>,
   signal: AbortSignal,
 ): AsyncGenerator<readonly RunEvent[]> {
+  const remote = source.hereOnly === true ? undefined : source.feeds.remote;
   let seen = after;
   let pause = pollMillisecondsMin;
   let feed: RunFeed | undefined;
@@ -239,6 +251,15 @@ export async function* followRun(
     } else {
       const over = await isOver();
       if (over && (await readEvents(source.store, source.project, source.runId, seen)).length === 0) return;
+      const seenBefore = seen;
+      if (!over && remote !== undefined) {
+        for await (const batch of remote(source, seen, signal)) {
+          seen = batch.at(-1)!.seq;
+          yield batch;
+          if (batch.at(-1)!.last === true) return;
+        }
+      }
+      if (seen > seenBefore) pause = pollMillisecondsMin;
       if (!over) await source.environment.clock.sleep(pause, signal);
       pause = Math.min(pause * 2, pollMillisecondsMax);
     }

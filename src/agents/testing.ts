@@ -2,6 +2,7 @@
 import { ActorRuntime } from "../actors/actor-runtime.ts";
 import type { ActorLimits } from "../actors/limits.ts";
 import { SingleNodePlacement } from "../actors/single-node-placement.ts";
+import type { Cluster } from "../cluster/open-cluster.ts";
 import type { Environment } from "../environment/environment.ts";
 import { RealEnvironment } from "../environment/real-environment.ts";
 import {
@@ -22,6 +23,7 @@ import { type Agents, createAgents } from "./agents.ts";
 import type { ConversationAddress } from "./conversation.ts";
 import type { InputMessage, SendRequest } from "./conversations.ts";
 import type { Callback } from "./run-callback.ts";
+import { shareFeeds } from "./remote-feeds.ts";
 import type { RunEvent } from "./run-events.ts";
 
 export const project = "default";
@@ -48,6 +50,8 @@ export async function openTestAgents(
     readonly contextWindow?: number;
     readonly callback?: Callback;
     readonly limits?: Partial<ActorLimits>;
+    /** A node that shares its actors with others, in place of one that is alone. */
+    readonly cluster?: Cluster;
   } = {},
 ): Promise<TestAgents> {
   const store = options.store ?? new MemoryStore();
@@ -59,10 +63,13 @@ export async function openTestAgents(
   // Every test is a process of its own to the placement: one that was not stopped counts as dead.
   const identity = { host: "test", pid: ++processes, started: String(processes) };
   const placement = new SingleNodePlacement(store, environment, { self: identity, isRunning: (other) => other.pid === identity.pid });
-  const actors = new ActorRuntime({ store, environment, placement, limits: options.limits ?? {} });
+  const alone = new ActorRuntime({ store, environment, placement, limits: options.limits ?? {} });
+  const { cluster } = options;
+  const actors = cluster?.actors ?? alone;
   const agents = createAgents({ store, environment, models, tools, actors, callback: options.callback ?? (async () => 200) });
   await tools.seed(store, environment, project);
-  await actors.start();
+  if (cluster !== undefined) shareFeeds(agents.feeds, { store, environment, cluster });
+  await (cluster ?? alone).start();
   return {
     agents,
     store,
@@ -83,7 +90,7 @@ export async function openTestAgents(
       return await collect(await agents.conversations.follow(project, outcome.runId, 0, new AbortController().signal));
     },
     async [Symbol.asyncDispose]() {
-      await actors[Symbol.asyncDispose]();
+      await (cluster ?? alone)[Symbol.asyncDispose]();
     },
   };
 }

@@ -20,6 +20,7 @@ import {
   remindMethod,
   takeOverMethod,
 } from "./calls.ts";
+import type { Member } from "./cluster.ts";
 import type { MemberPlacement } from "./cluster-placement.ts";
 import { readHeader } from "./header.ts";
 import { ActorLocator } from "./locator.ts";
@@ -122,6 +123,13 @@ export class ClusterActors implements Actors, ReminderSharing {
     const node = this.#locator.remembered(name);
     void this.#sendCancel(id, name, reason);
     return node !== undefined;
+  }
+
+  /** The other node at which an actor is, as far as is known: it is not moved or made active for that. */
+  async locate(id: ActorId): Promise<Member | undefined> {
+    if (this.runtime.has(id)) return undefined;
+    const node = await this.#locator.locate(id, actorName(id));
+    return node === undefined || node === this.#placement.node ? undefined : await this.#placement.find(node);
   }
 
   get live(): number {

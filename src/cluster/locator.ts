@@ -75,6 +75,14 @@ export class ActorLocator {
     return await finding;
   }
 
+  /** The living node that has the actor; `undefined` if nobody has. */
+  async locate(id: ActorId, name: string): Promise<string | undefined> {
+    const remembered = this.#remembered.get(name);
+    if (remembered !== undefined && this.#placement.sees(remembered)) return remembered;
+    const row = await readHeader(this.#store, id);
+    return row && (await holderOf(row.header, this.#placement));
+  }
+
   /** Whether this node would be chosen for the actor. */
   belongsHere(id: ActorId, name: string): boolean {
     return this.#placement.choose(name, { affinity: this.#affinity(id) })?.node === this.#placement.node;

@@ -23,6 +23,7 @@ import {
   NodeFencedError,
   NodeNameTakenError,
 } from "./cluster.ts";
+import { protocol } from "./hello.ts";
 import { Lease, momentOf } from "./lease.ts";
 import {
   announcement,
@@ -145,7 +146,7 @@ export class Membership {
     for (let attempt = 1; this.#own === undefined; attempt++) {
       const rows = await readMembers(store);
       this.#observations.observe(rows, environment.clock.elapsed());
-      const { wire = { min: 1, max: 1 }, schema = { min: 1, max: headerSchema } } = this.#options;
+      const { wire = protocol, schema = { min: 1, max: headerSchema } } = this.#options;
       for (const { member } of rows) if (member.state !== "dead") refuseIncompatible(member, { wire, schema });
       const name = await readName(store, this.name);
       if (name.node !== undefined) await this.#awaitEndOf(name.node);
