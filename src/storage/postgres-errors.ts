@@ -3,15 +3,17 @@
 /**
  * - `conflict`: undone, as another transaction was in its way; to be done again.
  * - `suspect`: undone, and of a group of batches perhaps one alone is to blame.
+ * - `moved`: undone, as this server takes no writes any more; another one may.
  * - `refused`: undone, and would be again.
  * - `lost`: whether it was done is not known.
  */
-export type PostgresErrorKind = "conflict" | "suspect" | "refused" | "lost";
+export type PostgresErrorKind = "conflict" | "suspect" | "moved" | "refused" | "lost";
 
 /** Of what a statement that is its own transaction came to. */
 export function postgresErrorKind(error: unknown): PostgresErrorKind {
   const code = postgresCode(error) ?? "";
   if (code === "40001" || code === "40P01") return "conflict";
+  if (code === "25006" || code === "55000") return "moved";
   // A lock that stayed taken, out of memory, canceled; a value or a statement that is too large.
   if (/^(55P03|53200|57014|22|54)/.test(code)) return "suspect";
   // Class 08 is the connection's, 57P is a server that stops, XX may be a crash: all may come after the commit.

@@ -6,9 +6,10 @@ import { timelineFactor } from "./postgres-version.ts";
 
 /**
  * A plan is kept with its connection, and one made while the table was small would be a disaster when it is large. So
- * tables are reached by their index only, and there is no join in which a row of the table is not looked up by key.
+ * tables are reached by their index only, in its order, and there is no join in which a row of the table is not looked
+ * up by key. Compiling a plan (`jit`) takes longer than all else here.
  */
-const planSettings = "SET enable_seqscan = off SET plan_cache_mode = force_generic_plan";
+const planSettings = "SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan SET jit = off";
 
 /** The timeline that the server writes. Fails on a standby, whose answers may be old. */
 export const timelineExpression = "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
@@ -184,7 +185,7 @@ export const readFunction = (schema: string): string => {
   return `
     CREATE FUNCTION ${schema}.read(p_keys bytea[], p_rests bytea[], p_bounds bytea[], p_bound_rests bytea[], p_limits bigint[])
     RETURNS TABLE (query int, key bytea, rest bytea, value bytea, version bigint) LANGUAGE plpgsql STABLE
-    ${planSettings} SET enable_bitmapscan = off SET enable_sort = off AS $$
+    ${planSettings} SET enable_sort = off AS $$
     DECLARE
       key_count int := cardinality(p_keys);
     BEGIN

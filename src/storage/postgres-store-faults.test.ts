@@ -8,6 +8,7 @@ import { checkLinearizable, type Operation, type SequentialModel } from "../../s
 import { RealEnvironment } from "../environment/real-environment.ts";
 import { readCounter } from "./counter.ts";
 import type { Seen } from "./postgres-store.child.ts";
+import { PostgresLane } from "./postgres-lane.ts";
 import { PostgresStore } from "./postgres-store.ts";
 import { type Batch, CommitUnknownError, type Key, type Store, StoreUnavailableError, type Version, type Write } from "./store.ts";
 import { Pgbouncer, pgbouncerMissing, PostgresServer, postgresMissing } from "./testing/postgres-server.ts";
@@ -122,6 +123,27 @@ describe("PostgresStore under faults", { skip: postgresMissing ?? false }, () =>
       assert.equal(await wire.deliverLate(), 1);
       assert.equal(await counterAt(store, "n"), round);
     }
+  });
+
+  test("a group that is settled as not applied never is, also when it arrives and its lane did nothing since", async () => {
+    const schema = newSchema();
+    await using store = await PostgresStore.open(server.address, { schema });
+    let fate: Fate = "pass";
+    await using wire = await Wire.to(server.port, (message) => (message.includes(".commit(") ? fate : "pass"));
+    const lane = new PostgresLane({ Client, address: server.tcpAddress(wire.port), schema, answerMillisecondsMax: 10_000 });
+    for (const before of [0, 1, 2]) {
+      await lane.connect();
+      if (before > 0) await lane.commit([batchOf([set("a", "1")])]);
+      fate = "late request";
+      await assert.rejects(lane.commit([batchOf([add("n", 1n)])]));
+      fate = "pass";
+      await lane.connect();
+      assert.equal((await lane.settle()).outcomes, undefined);
+      assert.equal(await wire.deliverLate(), 1);
+      assert.equal((await lane.settle()).outcomes, undefined);
+      assert.equal(await counterAt(store, "n"), 0);
+    }
+    await lane.close();
   });
 
   for (const fate of ["lose request", "lose answer"] as const)

@@ -51,7 +51,8 @@ describe("PostgresStore", { skip: postgresMissing ?? false }, () => {
   describe("long keys", () => {
     test("of bytes that cannot be compressed are in order and apart, though they differ only at their ends", async () => {
       await using store = await open();
-      const keys = [1_999, 2_000, 2_001, 5_000, 9_999, 10_000].flatMap((length) => [
+      const { keyBytes } = store.limits;
+      const keys = [1_999, 2_000, 2_001, 5_000, keyBytes - 1, keyBytes].flatMap((length) => [
         randomBytes(length, 1),
         Buffer.concat([randomBytes(length - 1, 1), Buffer.of(0)]),
         Buffer.concat([randomBytes(length - 1, 1), Buffer.of(0xff)]),
@@ -59,7 +60,7 @@ describe("PostgresStore", { skip: postgresMissing ?? false }, () => {
       ]);
       await store.commit({ id: "all", checks: [], writes: keys.map((key) => ({ kind: "set", key, value: key.subarray(-8) })) });
       const sorted = keys.toSorted(compareBytes);
-      const whole = { begin: Buffer.of(0), end: Buffer.alloc(10_000, 0xff) };
+      const whole = { begin: Buffer.of(0), end: Buffer.alloc(keyBytes, 0xff) };
       const [forward, reverse, some, ...single] = await store.read([
         { ...whole, limit: 1_000 },
         { ...whole, limit: 1_000, reverse: true },
@@ -160,7 +161,7 @@ describe("PostgresStore", { skip: postgresMissing ?? false }, () => {
         await assert.rejects(PostgresStore.open(address(), { waitMillisecondsMax: 150 }), (error) => {
           assert.ok(error instanceof StoreUnavailableError, String(error));
           assert.match(error.message, message);
-          assert.doesNotMatch(error.message, /secret|right|wrong/);
+          assert.doesNotMatch(error.message, /secret|:wrong|:right/);
           return true;
         });
       });

@@ -13,7 +13,7 @@
  * another generation, and no check made before can hold by chance after it (postgres-version.ts).
  */
 import type { Client, ClientConfig } from "pg";
-import { bytesToMapKey } from "../base/bytes.ts";
+import { ChangePoll } from "./change-poll.ts";
 import { explainPostgresError, postgresErrorKind } from "./postgres-errors.ts";
 import { PostgresLane } from "./postgres-lane.ts";
 import { type History, PostgresDatabaseError, prepareSchema } from "./postgres-schema.ts";
@@ -32,9 +32,7 @@ import {
   StoreUnavailableError,
   validateBatch,
   validateQueries,
-  type Version,
 } from "./store.ts";
-import { Watchers } from "./watchers.ts";
 
 export interface PostgresStoreOptions {
   /** Everything of the store is in this schema; several stores may share a database. "kelpie" by default. */
@@ -54,6 +52,7 @@ export interface PostgresStoreOptions {
 export const connectionsMax = 16;
 const connectionsByDefault = 8;
 const waitMillisecondsByDefault = 10_000;
+const watchMillisecondsByDefault = 100;
 
 /** One statement holds at most this much. Its locks are held until it is on disk. */
 const groupBatchesMax = 512;
@@ -106,8 +105,7 @@ export class PostgresStore implements Store {
   readonly #workers: readonly Worker[];
   readonly #committersMax: number;
   readonly #waitMillisecondsMax: number;
-  readonly #watchers = new Watchers();
-  readonly #watched = new Map<string, { readonly key: Key; watchers: number; version: Version | null | undefined }>();
+  readonly #poll: ChangePoll;
   #outcomes: RecentOutcomes = new RecentOutcomes(() => performance.now());
   #batches: WaitingBatch[] = [];
   #waitingBytes = 0;
@@ -120,7 +118,6 @@ export class PostgresStore implements Store {
   #connecting = 0;
   #dispatchIsScheduled = false;
   #tick: NodeJS.Timeout | undefined;
-  #poll: NodeJS.Timeout | undefined;
   #lastError: unknown;
   #isClosed = false;
   #history: History;
@@ -136,6 +133,7 @@ export class PostgresStore implements Store {
     this.#workers = lanes.map((lane) => ({ lane, isBusy: false, doubt: undefined }));
     this.#committersMax = Math.ceil(lanes.length / 2);
     this.#waitMillisecondsMax = options.waitMillisecondsMax ?? waitMillisecondsByDefault;
+    this.#poll = new ChangePoll((queries) => this.read(queries), options.watchMilliseconds ?? watchMillisecondsByDefault);
     this.#history = history;
     this.warnings = warnings;
   }
@@ -207,29 +205,14 @@ export class PostgresStore implements Store {
   }
 
   /** Hints at once of this node's batches, and by looking now and then of others'. One hint comes when it begins to look. */
-  async *watch(keys: readonly Key[], signal: AbortSignal): AsyncGenerator<void> {
-    for (const key of keys) {
-      const name = bytesToMapKey(key);
-      const watched = this.#watched.get(name);
-      if (watched === undefined) this.#watched.set(name, { key, watchers: 1, version: undefined });
-      else watched.watchers++;
-    }
-    this.#schedulePoll();
-    try {
-      yield* this.#watchers.watch(keys, signal);
-    } finally {
-      for (const key of keys) {
-        const name = bytesToMapKey(key);
-        const watched = this.#watched.get(name);
-        if (watched !== undefined && --watched.watchers === 0) this.#watched.delete(name);
-      }
-    }
+  watch(keys: readonly Key[], signal: AbortSignal): AsyncIterable<void> {
+    return this.#poll.watch(keys, signal);
   }
 
   /** Waits for what was asked of it, and closes its connections. What comes later is refused. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#poll);
+    this.#poll.stop();
     while (this.#pending.size > 0 || this.#reads.length > 0 || this.#readsInWork > 0) await pause(5);
     while (this.#workers.some(({ isBusy }) => isBusy)) await pause(5);
     await Promise.all(this.#workers.map(({ lane }) => lane.close()));
@@ -306,12 +289,11 @@ export class PostgresStore implements Store {
     } catch (error) {
       this.#lastError = error;
       const kind = postgresErrorKind(error);
+      if (kind === "moved") worker.lane.disconnect();
+      if (kind === "suspect" && group.length > 1) for (const waiting of group) waiting.isAlone = true;
       if (kind === "lost") worker.doubt = group;
-      else if (kind === "conflict") this.#waitAgain(group);
-      else if (kind === "suspect" && group.length > 1) {
-        for (const waiting of group) waiting.isAlone = true;
-        this.#waitAgain(group);
-      } else for (const waiting of group) this.#reject(waiting, this.#unavailable("Cannot write to", error));
+      else if (kind === "conflict" || kind === "moved" || (kind === "suspect" && group.length > 1)) this.#waitAgain(group);
+      else for (const waiting of group) this.#reject(waiting, this.#unavailable("Cannot write to", error));
     } finally {
       this.#committers--;
     }
@@ -344,7 +326,8 @@ export class PostgresStore implements Store {
     } catch (error) {
       this.#lastError = error;
       const kind = postgresErrorKind(error);
-      if (kind === "lost" || kind === "conflict") this.#reads.unshift(...group);
+      if (kind === "moved") lane.disconnect();
+      if (kind === "lost" || kind === "conflict" || kind === "moved") this.#reads.unshift(...group);
       else for (const { answer } of group) answer.reject(this.#unavailable("Cannot read from", error));
     } finally {
       this.#readsInWork -= group.length;
@@ -398,7 +381,7 @@ export class PostgresStore implements Store {
       this.#pending.delete(batch.id);
       this.#doubtful.delete(batch.id);
       answer?.resolve(outcome);
-      if (outcome.ok) this.#watchers.notify(batch.writes);
+      if (outcome.ok) this.#poll.notify(batch.writes);
     }
   }
 
@@ -446,36 +429,6 @@ export class PostgresStore implements Store {
     // What was acknowledged in the old history may not be in this one.
     this.#outcomes = new RecentOutcomes(() => performance.now());
     this.#options.onGenerationChange?.(this.generation());
-  }
-
-  // Watching.
-
-  #schedulePoll(): void {
-    if (this.#poll !== undefined || this.#isClosed) return;
-    this.#poll = setTimeout(() => {
-      void this.#lookAtWatched().finally(() => {
-        this.#poll = undefined;
-        if (this.#watched.size > 0) this.#schedulePoll();
-      });
-    }, this.#options.watchMilliseconds ?? 100);
-    this.#poll.unref();
-  }
-
-  async #lookAtWatched(): Promise<void> {
-    const watched = [...this.#watched.values()];
-    for (let at = 0; at < watched.length; at += groupQueriesMax) {
-      const some = watched.slice(at, at + groupQueriesMax);
-      try {
-        const answers = await this.read(some.map(({ key }) => ({ key })));
-        for (const [index, each] of some.entries()) {
-          const version = answers[index]![0]?.version ?? null;
-          if (version !== each.version) this.#watchers.notify([{ kind: "delete", key: each.key }]);
-          each.version = version;
-        }
-      } catch {
-        // Reads and commits report what is wrong; a hint may be missing.
-      }
-    }
   }
 }
 
