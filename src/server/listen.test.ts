@@ -168,3 +168,81 @@ test("After the grace period, answers that do not end are cut off", { timeout: 5
   await listening.close(10);
   await response;
 });
+
+const host = "Host: localhost\r\n";
+
+for (const [name, bytes, status, detail] of [
+  ["no HTTP at all", "\x16\x03\x01\x02\x00", 400, /The request is not HTTP .*Invalid method/],
+  ["a content length that is none", `POST /x HTTP/1.1\r\n${host}Content-Length: -1\r\n\r\n`, 400, /Content-Length/],
+  ["two lengths", `POST /x HTTP/1.1\r\n${host}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 400, /not HTTP/],
+  ["an address that is not encoded", `GET /v1/\xfc HTTP/1.1\r\n${host}\r\n`, 400, /Invalid char in url path/],
+  ["a backslash in its address", `GET /v1\\x HTTP/1.1\r\n${host}\r\n`, 400, /Backslash in request path/],
+  ["a host that is none", "GET /v1/x HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, /Invalid host header/],
+  ["an address that is too long", `GET /${"x".repeat(70_000)} HTTP/1.1\r\n${host}\r\n`, 431, /at most 65536 bytes/],
+] as const)
+  test(`A request with ${name} is answered with ${status} in JSON`, async () => {
+    const listening = await start(plainApp);
+    try {
+      const answer = await exchange(listening.port, Buffer.from(bytes, "latin1"));
+      assert.match(answer, new RegExp(`^HTTP/1.1 ${status} `));
+      const { detail: shown } = JSON.parse(answer.slice(answer.indexOf("\r\n\r\n") + 4)) as { readonly detail: string };
+      assert.match(shown, detail);
+    } finally {
+      await listening.close(0);
+    }
+  });
+
+test("What is no HTTP does not break into an answer that is under way", async () => {
+  const never = new AbortController();
+  const listening = await start(
+    streamingApp(async function* () {
+      yield [event(1)];
+      await new Promise(() => {});
+    }, never.signal),
+  );
+  try {
+    const answer = await exchange(listening.port, Buffer.from(`GET /x HTTP/1.1\r\n${host}\r\n`), "\x16\x03\x01garbage\r\n\r\n");
+    assert.match(answer, /assistant_message/);
+    assert.doesNotMatch(answer, /400 Bad Request/);
+  } finally {
+    await listening.close(0);
+  }
+});
+
+test("A body over the limit for an actor is read past the limit, so that every client sees the refusal", async () => {
+  const listening = await start({ ...plainApp, callActor: (_request, body) => body().then(() => assert.fail("It is too large"), refused) });
+  function refused(error: Error): { status: number; headers: Record<string, string>; body: string } {
+    return { status: 413, headers: {}, body: error.message };
+  }
+  try {
+    // Written without reading: a connection that is reset before its end loses the answer.
+    const size = 60 * 1024 * 1024;
+    const head = `POST /v1/actors/a/b/c HTTP/1.1\r\n${host}Content-Length: ${size}\r\nConnection: close\r\n\r\n`;
+    const answer = await exchange(listening.port, Buffer.concat([Buffer.from(head), Buffer.alloc(size, 0x20)]));
+    assert.match(answer, /^HTTP\/1.1 413 .*The body has at most 52428800 bytes/s);
+  } finally {
+    await listening.close(0);
+  }
+});
+
+/** Sends `first`, and `second` once there is an answer; gives all that came until nothing more comes. */
+async function exchange(port: number, first: Uint8Array, second?: string): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  let answer = "";
+  socket.setEncoding("latin1");
+  socket.write(first);
+  try {
+    for await (const piece of socket as AsyncIterable<string>) {
+      answer += piece;
+      if (second !== undefined && answer.includes("assistant_message")) {
+        socket.write(second, "latin1");
+        second = undefined;
+      }
+      const [, length] = /content-length: (\d+)\r\n/i.exec(answer) ?? [];
+      if (length !== undefined && answer.length >= answer.indexOf("\r\n\r\n") + 4 + Number(length)) break;
+    }
+  } finally {
+    socket.destroy();
+  }
+  return answer;
+}

@@ -1,11 +1,13 @@
 /** Adapter: serves the app on a TCP port with Node's HTTP server. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Environment } from "../environment/environment.ts";
 import type { App } from "./app.ts";
 import { isLoopbackName } from "./authentication.ts";
+import { jsonResponse } from "./error-answer.ts";
 import { bodyBytesMax, bodyTooLarge } from "./json-body.ts";
 import { socketSink } from "./socket-sink.ts";
 
@@ -62,6 +64,7 @@ export async function listen(app: App, options: ListenOptions): Promise<Listenin
     listenerOf(app),
   );
   server.maxConnections = connectionsMax;
+  server.on("clientError", answerUnreadable);
   await bind(server, host, port);
   const address = server.address() as AddressInfo;
   const shownHost = address.address.includes(":") ? `[${address.address}]` : address.address;
@@ -96,11 +99,44 @@ function listenerOf(app: App): (incoming: IncomingMessage, outgoing: ServerRespo
         openSink: () => socketSink((env as { outgoing: ServerResponse }).outgoing),
         alreadySent: RESPONSE_ALREADY_SENT,
       }),
-    { hostname: "localhost" },
+    {
+      hostname: "localhost",
+      // Of `fetch` no error comes: the host or the address of the request is malformed.
+      errorHandler: (error) => jsonResponse(400, { detail: unreadable(error) }),
+    },
   );
   return (incoming, outgoing) => {
     if (!answerActorCall(app, incoming, outgoing)) void listener(incoming, outgoing);
   };
+}
+
+/** Answers what Node's parser refused before it was a request. */
+function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
+  // Where something was written already, an answer may be under way that this would break into.
+  if (!socket.writable || (socket as Socket).bytesWritten > 0) {
+    socket.destroy();
+    return;
+  }
+  const [status, detail] = parserErrors[error.code ?? ""] ?? ["400 Bad Request", unreadable(error)];
+  const body = JSON.stringify({ detail });
+  socket.end(
+    `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}
+
+const parserErrors: Readonly<Record<string, readonly [status: string, detail: string]>> = {
+  HPE_HEADER_OVERFLOW: [
+    "431 Request Header Fields Too Large",
+    `The address and the headers of a request have at most ${headerBytesMax} bytes. Send long values in the body`,
+  ],
+  ERR_HTTP_REQUEST_TIMEOUT: [
+    "408 Request Timeout",
+    `The headers of a request arrive within ${headersMillisecondsMax / 1_000} seconds, and the whole within ${requestMillisecondsMax / 1_000}`,
+  ],
+};
+
+function unreadable(error: unknown): string {
+  return `The request is not HTTP as RFC 9112 has it: ${error instanceof Error ? error.message : String(error)}`;
 }
 
 /** Calls to actors go past the router, straight from Node's request to its response. False: this is another request. */
@@ -126,16 +162,24 @@ function singleHeader(value: string | readonly string[] | undefined): string | n
 /** @throws {HttpError} 413 over the limit. Never settles for a client that leaves: nobody is there to answer. */
 function readIncoming(incoming: IncomingMessage): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    let chunks: Buffer[] = [];
     let total = 0;
     incoming.on("data", (chunk: Buffer) => {
       total += chunk.length;
-      if (total > bodyBytesMax) {
-        incoming.pause();
-        reject(bodyTooLarge(bodyBytesMax));
-      } else chunks.push(chunk);
+      if (total <= bodyBytesMax) {
+        chunks.push(chunk);
+        return;
+      }
+      // Many clients read no answer before they have sent everything: the rest is let through, within reason.
+      chunks = [];
+      if (total <= 2 * bodyBytesMax) return;
+      incoming.pause();
+      reject(bodyTooLarge(bodyBytesMax));
     });
-    incoming.on("end", () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+    incoming.on("end", () => {
+      if (total > bodyBytesMax) reject(bodyTooLarge(bodyBytesMax));
+      else resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+    });
     incoming.on("error", () => {});
   });
 }
