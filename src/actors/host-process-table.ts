@@ -11,6 +11,11 @@ export class HostProcessTable implements ProcessTable {
     this.self = { host: hostname(), pid: process.pid, started: startOf(process.pid) ?? "" };
   }
 
+  /** What tells this machine from all others, as far as one can know it: on Linux its boot, elsewhere its name. */
+  get machine(): string {
+    return process.platform === "linux" ? this.self.started.split(" ")[0]! : this.self.host;
+  }
+
   /** Whether that process would be seen here if it ran: it is of this machine, and counted as this one is. */
   sees(identity: ProcessIdentity): boolean {
     return identity.host === this.self.host && placeOf(identity) === placeOf(this.self);

@@ -60,6 +60,10 @@ test("The host's process table knows this process, and another one until it has 
   assert.equal(table.isRunning(table.self), true);
   assert.equal(table.isRunning({ ...table.self, started: "another start" }), false, "a process number that was used again");
 
+  assert.equal(table.sees(table.self), true);
+  assert.equal(table.sees({ ...table.self, host: "another-host" }), false);
+  assert.notEqual(table.machine, "");
+
   const code = `
     import { HostProcessTable } from ${JSON.stringify(new URL("host-process-table.ts", import.meta.url).href)};
     process.stdout.write(JSON.stringify(new HostProcessTable().self));
@@ -69,6 +73,7 @@ test("The host's process table knows this process, and another one until it has 
   const [line] = (await once(child.stdout, "data")) as [Buffer];
   const identity = JSON.parse(line.toString()) as typeof table.self;
   assert.equal(identity.pid, child.pid);
+  assert.equal(table.sees(identity), true);
   assert.equal(table.isRunning(identity), true);
   child.kill("SIGKILL");
   await once(child, "exit");

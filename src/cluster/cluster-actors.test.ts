@@ -20,11 +20,13 @@ import {
   CancelledError,
   DeadlineExceededError,
   MailboxFullError,
+  UnknownActorTypeError,
 } from "../actors/actor.ts";
 import { StoreUnavailableError } from "../storage/store.ts";
 import { defaultTimings, evictionMilliseconds } from "./cluster.ts";
 import { readHeader } from "./header.ts";
 import type { ClusterOptions } from "./open-cluster.ts";
+import { MemoryNetwork, MemoryTransport } from "./memory-transport.ts";
 import { NodeUnreachableError, OverloadedError } from "./transport.ts";
 
 const eviction = evictionMilliseconds(defaultTimings);
@@ -347,6 +349,25 @@ test("A node that fails to start leaves nobody waiting, and says why", async () 
   await world.up("a");
   const again = world.up("a", { timings: { ...defaultTimings } } satisfies Partial<ClusterOptions>);
   await assert.rejects(world.until(again), /A node called a is alive/);
+});
+
+test("Over the production's frames: replies, errors with their fields, and a node that dies", async () => {
+  const world = new LedgerCluster();
+  const network = new MemoryNetwork();
+  const up = async (name: string): Promise<ClusterNode> =>
+    await world.up(name, {
+      transport: (node, environment) =>
+        new MemoryTransport({ environment, node, cluster: "test", secret: Buffer.from("a secret of the cluster"), network, address: name }),
+    });
+  const [a, b] = [await up("a"), await up("b")];
+  const id = world.ledgerAt(b);
+  assert.equal(await world.until(send(a, id, add("one"))), 1);
+  await assert.rejects(world.until(send(a, id, { method: "fail" })), (error) => error instanceof LedgerError && error.entries === 1);
+  await assert.rejects(world.until(send(a, { ...id, type: "unknown" }, read)), UnknownActorTypeError);
+  network.crash("b");
+  b.kill();
+  assert.equal(await world.until(send(a, id, add("two"))), 2);
+  assert.deepEqual(await world.until(send(a, id, read)), ["one", "two"]);
 });
 
 test("An unknown call is refused by name", async () => {

@@ -2,6 +2,7 @@ import type { Activation, ActorId, ActorType, InvokeOptions, Turn } from "../../
 import { actorName } from "../../src/actors/actor-id.ts";
 import type { ActorLimits } from "../../src/actors/limits.ts";
 import type { NodeFencedError } from "../../src/cluster/cluster.ts";
+import type { Transport } from "../../src/cluster/transport.ts";
 import { type Cluster, type ClusterOptions, openCluster } from "../../src/cluster/open-cluster.ts";
 import { MemoryStore } from "../../src/storage/memory-store.ts";
 import { FaultyStore } from "./faulty-store.ts";
@@ -37,7 +38,11 @@ export class TestCluster {
   async start(
     name: string,
     types: (environment: NodeEnvironment) => readonly ActorType[],
-    options: Partial<Omit<ClusterOptions, "store" | "environment" | "transport">> & { readonly limits?: Partial<ActorLimits> } = {},
+    options: Partial<Omit<ClusterOptions, "store" | "environment" | "transport">> & {
+      readonly limits?: Partial<ActorLimits>;
+      /** In place of the test's own network. */
+      readonly transport?: (node: string, environment: NodeEnvironment) => Transport;
+    } = {},
   ): Promise<ClusterNode> {
     const environment = new NodeEnvironment(this.time, ++this.#seeds);
     const { clock } = environment;
@@ -46,10 +51,10 @@ export class TestCluster {
     const cluster = openCluster({
       store,
       environment,
-      transport: () => this.network.transport(name, { clock, pause: clock }),
       name,
       onFenced: (reason) => fenced.push(reason),
       ...options,
+      transport: (incarnation) => options.transport?.(incarnation, environment) ?? this.network.transport(name, { clock, pause: clock }),
     });
     for (const type of types(environment)) cluster.actors.register(type);
     await cluster.start();
