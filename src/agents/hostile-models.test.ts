@@ -153,3 +153,22 @@ test("A message that no model can read leaves the context when the next one come
   assert.equal(kelpie.requests.length, 1);
   for (const question of ["Hello?", "And again?"]) assert.equal(outline(await kelpie.run(address, question))[0], "assistant ok");
 });
+
+for (const [kind, hasBegun, asked] of [
+  ["providerDown", false, 1],
+  ["timeout", false, 1],
+  ["rateLimit", false, 1],
+  ["invalidResponse", false, 3],
+  ["providerDown", true, 3],
+  ["timeout", true, 3],
+  ["authentication", true, 1],
+] as const)
+  test(`A model that ends in ${kind} ${hasBegun ? "after its first word" : "at once"} is asked ${asked} times by the run`, async () => {
+    await using kelpie = await openTestAgents(function* (): Iterable<ModelEvent | Error> {
+      if (hasBegun) yield { type: "text", delta: "Well" };
+      yield new ModelError(kind, "no");
+    });
+    await kelpie.run(await kelpie.create(), "Go");
+    // The adapter tries a call that failed at once several times by itself: the two together would multiply.
+    assert.equal(kelpie.requests.length, asked);
+  });

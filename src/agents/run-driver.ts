@@ -219,7 +219,8 @@ export class RunDriver {
           facts: { ids: state.progress.step, setting, startedAt, startedElapsed, modelMilliseconds, firstTokenMilliseconds },
         };
       } catch (error) {
-        if (!isBroken(error) || attempt === answerAttemptsMax || this.#signal.aborted) throw error;
+        const isWorthwhile = isBroken(error, firstTokenMilliseconds !== null);
+        if (!isWorthwhile || attempt === answerAttemptsMax || this.#signal.aborted) throw error;
         environment.probe("agents.answer.retried");
         environment.log.write("warn", "A model's answer broke off; asking again", {
           run: this.runId,
@@ -395,8 +396,10 @@ function wholeAnswer(collector: AnswerCollector, handle: string): Answer {
   return answer;
 }
 
-function isBroken(error: unknown): error is ModelError {
-  return error instanceof ModelError && (error.kind === "providerDown" || error.kind === "timeout" || error.kind === "invalidResponse");
+/** As long as nothing has come, the model's adapter has itself tried again what may help. */
+function isBroken(error: unknown, hasBegun: boolean): error is ModelError {
+  if (!(error instanceof ModelError)) return false;
+  return error.kind === "invalidResponse" || (hasBegun && (error.kind === "providerDown" || error.kind === "timeout"));
 }
 
 /** The store could not do what was asked: it can be asked again. */
