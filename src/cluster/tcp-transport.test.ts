@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { FrameType } from "./frame.ts";
+import { DiallingHandshake } from "./hello.ts";
 import { TcpTransport, type TcpTransportOptions } from "./tcp-transport.ts";
 import { type Frame, RawPeer, rawServer, requestPayload, testEnvironment, testIdentity } from "./testing.ts";
 import { HandshakeError, NodeUnreachableError, ReplyLostError } from "./transport.ts";
@@ -143,12 +144,24 @@ test("C1: a hello that never ends is over after its time, on both sides", limite
   );
 });
 
+test("C1: before the end of the hello nothing but its messages is taken, and none larger than a hello", limited, async () => {
+  await using server = node("server");
+  const address = await server.listen(new TestHandler());
+  const misnamed = await RawPeer.connect(address);
+  const { random } = testEnvironment;
+  misnamed.send(FrameType.ping, 0, new DiallingHandshake(testIdentity, { class: "data", random, binding: new Uint8Array() }).first());
+  const large = await RawPeer.connect(address);
+  large.socket.write(uint32(10_000));
+  await Promise.all([misnamed.closed, large.closed]);
+});
+
 test("However many strangers hold connections, a node still gets in", limited, async () => {
-  await using server = node("server", { limits: { unprovenMax: 8 } });
+  await using server = node("server", { limits: { unprovenMax: 8 }, timings: { hello: 600_000 } });
   const address = await server.listen(new TestHandler());
   const strangersConnected = await Promise.all(Array.from({ length: 50 }, () => RawPeer.connect(address)));
   await using client = node("client");
   assert.equal(await client.request(address, "echo", 1, patient), 1);
+  await Promise.all(strangersConnected.slice(0, 40).map(({ closed }) => closed));
   for (const stranger of strangersConnected) stranger.socket.destroy();
 });
 
@@ -180,7 +193,7 @@ const badFrames: readonly (readonly [string, (peer: RawPeer) => void])[] = [
   ],
   ["a body with __proto__", (peer) => peer.send(FrameType.request, 1, protoPayload())],
   ["a credit that is cut off", (peer) => (peer.request(1, "wait", 1), peer.send(FrameType.credit, 1, Buffer.alloc(3)))],
-  ["a frame of a megabyte", (peer) => peer.send(FrameType.request, 1, Buffer.alloc(1_000_000))],
+  ["the announcement of a frame of a megabyte", (peer) => void peer.socket.write(uint32(1_000_000))],
   ["a frame of no bytes", (peer) => void peer.socket.write(Buffer.alloc(64))],
   ["noise", (peer) => void peer.socket.write(Buffer.from(testEnvironment.random.bytes(1_000)))],
 ];
