@@ -1,9 +1,11 @@
 /** What can be simulated: a new workload or planted bug is one line here. */
 import { agentMutants } from "./agent-runs/mutants.ts";
+import { foundationDbMutants } from "./foundationdb-mutants.ts";
 import { mutants as planted } from "./mutants.ts";
 import type { Workload } from "./run.ts";
 import { agentRuns } from "./workloads/agent-runs.ts";
 import { bank } from "./workloads/bank.ts";
+import { foundationDb } from "./workloads/foundationdb.ts";
 import { handover, logs } from "./workloads/logs.ts";
 import { reminders } from "./workloads/reminders.ts";
 import { rows } from "./workloads/rows.ts";
@@ -11,9 +13,9 @@ import { steps } from "./workloads/steps.ts";
 import { transactions } from "./workloads/transactions.ts";
 import type { Mutant } from "./world.ts";
 
-export const workloads: readonly Workload[] = [logs, handover, rows, steps, bank, reminders, transactions, agentRuns];
+export const workloads: readonly Workload[] = [logs, handover, rows, steps, bank, reminders, transactions, agentRuns, foundationDb];
 
-export const mutants: readonly Mutant[] = [...planted, ...agentMutants];
+export const mutants: readonly Mutant[] = [...planted, ...agentMutants, ...foundationDbMutants];
 
 export function workloadNamed(name: string): Workload {
   const workload = workloads.find((each) => each.name === name);

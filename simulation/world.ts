@@ -1,5 +1,6 @@
 /** One simulated run: processes over a store that survives, clients outside, and what was found wrong. */
 import type { Batch, CommitOutcome, Store } from "../src/storage/store.ts";
+import type { FoundationDbClient } from "../src/storage/foundationdb-client.ts";
 import type { ActorType } from "../src/actors/actor.ts";
 import { MemoryStore } from "../src/storage/memory-store.ts";
 import type { Tool } from "../src/tools/tool.ts";
@@ -21,6 +22,8 @@ export interface Mutant {
   readonly seedsMax: number;
   /** Stands between an incarnation and its store. */
   wrapStore?(store: Store, incarnation: Incarnation): Store;
+  /** Stands between a store in FoundationDB and its client. */
+  wrapClient?(client: FoundationDbClient): FoundationDbClient;
   /** Stands between the runtime and an actor's behaviour. */
   wrapType?(type: ActorType): ActorType;
   /** Stands between an agent and what its tools do. */
