@@ -110,9 +110,14 @@ export class AgentClient {
     if (!this.#random.chance(swarm.stickiness)) this.#process = this.#random.pick(this.#cluster.processes);
   }
 
+  /** When everything must have come to its end. */
+  get #deadline(): number {
+    const { swarm } = this.#world;
+    return swarm.faultsUntil + swarm.outageMilliseconds + settleMilliseconds;
+  }
+
   get #isOverdue(): boolean {
-    const { kernel, swarm } = this.#world;
-    return kernel.now > swarm.faultsUntil + swarm.outageMilliseconds + settleMilliseconds;
+    return this.#world.kernel.now >= this.#deadline;
   }
 
   /** Sends until the request is taken. False: what it would answer is over. */
@@ -179,6 +184,7 @@ export class AgentClient {
       leg.connections++;
       let left = this.#random.chance(0.3) ? this.#random.between(1, 12) : Infinity;
       const end = await openStream<readonly RunEvent[]>(this.#world, this.#process, {
+        until: this.#deadline,
         details: `follow ${leg.runId} after ${leg.events.at(-1)?.seq ?? 0}`,
         random: this.#world.random.stream(`stream/${leg.otid}/${leg.connections}`),
         open: async (incarnation, signal) => {
@@ -300,7 +306,7 @@ function requestOf(leg: Leg): SendRequest {
 }
 
 /** Messages of a run that are in the store. */
-export async function countMessages(world: World, address: ConversationAddress, runId: string): Promise<number> {
+async function countMessages(world: World, address: ConversationAddress, runId: string): Promise<number> {
   const [answer] = await world.disk.read([{ ...tupleRange([project, "message", keyOf(address)]), limit: 10_000 }]);
   return answer!.filter((entry) => decodeJson<{ run_id?: string }>(entry.value).run_id === runId).length;
 }

@@ -198,7 +198,8 @@ function checkCancelled(world: World, leg: Leg, run: RunRecord, messages: readon
 
 /** Every call that is stored, with its result, against what the world and the store have of it (J3, J4, J5). */
 function checkCalls(cluster: AgentCluster, note: Note, state: FinalState): void {
-  const messages = state.messages.get(note.address)!.filter((message) => note.legs.some((leg) => isOf(message, leg, state)));
+  const runs = new Set(note.legs.map((leg) => leg.runId).filter((id) => id !== undefined));
+  const messages = state.messages.get(note.address)!.filter(({ run_id }) => run_id !== undefined && runs.has(run_id));
   const returns = new Map<string, ToolReturn>();
   for (const { body } of messages) if (body.role === "tool") for (const each of body.returns) returns.set(each.tool_call_id, each);
   const stored = new Set<string>();
@@ -215,11 +216,6 @@ function checkCalls(cluster: AgentCluster, note: Note, state: FinalState): void 
     if (fact !== undefined && !stored.has(fact) && state.facts.has(fact))
       cluster.world.violation(`J5: ${JSON.stringify(fact)} is remembered, and no call of it is stored`);
   }
-}
-
-function isOf(message: ChatMessage, leg: Leg, state: FinalState): boolean {
-  if (message.run_id === undefined) return false;
-  return message.run_id === leg.runId || (leg.runId === undefined && state.runs.has(message.run_id) && message.otid === leg.otid);
 }
 
 function checkCall(cluster: AgentCluster, call: ToolCall, result: ToolReturn | undefined, runId: string, state: FinalState): void {

@@ -9,6 +9,8 @@ export type StreamEnd = { readonly kind: "over" } | { readonly kind: "cut" } | {
 export interface StreamRequest<T> {
   readonly details: string;
   readonly random: RandomStream;
+  /** The virtual time at which the client gives up. */
+  readonly until: number;
   /** Runs inside the process. */
   open(incarnation: Incarnation, signal: AbortSignal): Promise<AsyncIterable<T>>;
   /** Runs inside the process when an item is about to leave. */
@@ -24,8 +26,10 @@ export function openStream<T>(world: World, process: SimulatedProcess, request: 
     const hangUp = new AbortController();
     let isOpen = true;
     let lastArrival = 0;
+    const giveUp = kernel.schedule(Math.max(0, request.until - kernel.now), { kind: "give up", details }, () => finish({ kind: "cut" }));
     const finish = (end: StreamEnd): void => {
       isOpen = false;
+      giveUp();
       resolve(end);
     };
     const travel = (arrive: () => void): void => {

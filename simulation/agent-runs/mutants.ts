@@ -8,6 +8,7 @@ import { transact } from "../../src/storage/transaction.ts";
 import type { Batch, Store, Write } from "../../src/storage/store.ts";
 import type { OutsideTool, StateTool, Tool } from "../../src/tools/tool.ts";
 import { isSet, replyBeforeCommit, rowKind, withCommit, withRead, withWrites } from "../mutants.ts";
+import type { SwarmOptions } from "../swarm.ts";
 import type { Mutant } from "../world.ts";
 
 const workload = "agent-runs";
@@ -25,6 +26,7 @@ export const agentMutants: readonly Mutant[] = [
     breaks: "the journal forgets that a call has left, so that it is made again after a crash",
     workload,
     seedsMax: 300,
+    options: onlyAfterCrash,
     wrapStore: (store) =>
       withProgress(store, (progress) => ({
         ...progress,
@@ -80,7 +82,8 @@ export const agentMutants: readonly Mutant[] = [
     name: "resumes-forgotten",
     breaks: "a run that is taken up again a second time in a step gives its events the numbers of the first time",
     workload,
-    seedsMax: 1_000,
+    seedsMax: 300,
+    options: onlyAfterCrash,
     wrapStore: (store) => withProgress(store, (progress) => ({ ...progress, resumes: 0 })),
   },
   {
@@ -88,6 +91,7 @@ export const agentMutants: readonly Mutant[] = [
     breaks: "an answer is written without the progress of its run, so that the step is done again after a crash",
     workload,
     seedsMax: 300,
+    options: onlyAfterCrash,
     wrapStore: (store) =>
       withCommit(store, (batch, commit) => {
         const hasStep = batch.writes.some((write) => isSet(write, "step"));
@@ -99,6 +103,7 @@ export const agentMutants: readonly Mutant[] = [
     breaks: "a state tool changes the store in a batch of its own, before that of its call",
     workload,
     seedsMax: 300,
+    options: onlyAfterCrash,
     wrapTool: applyApart,
   },
   {
@@ -124,6 +129,11 @@ export const agentMutants: readonly Mutant[] = [
     wrapType: (type) => (type.type === conversationActorType ? ignoringCancels(type) : type),
   },
 ];
+
+/** An activation remembers all of its rows, so what is wrong in the store shows when it is read again: after one of many crashes. */
+function onlyAfterCrash(options: SwarmOptions): SwarmOptions {
+  return { ...options, cachedRows: 1_000, crashEveryMilliseconds: 300, restartAfterMilliseconds: 1 };
+}
 
 function isStateSet(write: Write, row: string): boolean {
   return isSet(write, "state") && write.kind === "set" && decodeTuple(write.key)[4] === row;
