@@ -1,6 +1,18 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -308,6 +320,20 @@ describe("Two SQLite stores of one file", () => {
     assert.deepEqual(await runSharedFileTest({ processes: 2, times: 50 }), [100, 100, 100]);
   });
 });
+
+for (const [what, change] of [
+  ["deleted", (path: string) => rmSync(path)],
+  ["replaced", (path: string) => (renameSync(path, `${path}.old`), copyFileSync(`${path}.old`, path))],
+] as const)
+  test(`A SQLite store whose file was ${what} takes no more commits, which would be lost`, async () => {
+    const path = join(directory, `lost-${what}.db`);
+    await using store = await SqliteStore.open(path, { presenceMilliseconds: 0 });
+    const batch = (id: string): Batch => ({ id, checks: [], writes: [{ kind: "set", key: Buffer.from("key"), value: Buffer.from(id) }] });
+    assert.ok((await store.commit(batch("1"))).ok);
+    change(path);
+    await assert.rejects(store.commit(batch("2")), { name: "StoreUnavailableError", message: /was deleted or replaced while it was open/ });
+    await assert.rejects(store.commit(batch("3")), { name: "StoreUnavailableError" });
+  });
 
 test("A closed SQLite store refuses to read and to commit", async () => {
   const store = await SqliteStore.open(newPath());

@@ -8,7 +8,10 @@
  * Q4. After an I/O error in a commit the store refuses all work. The system may have dropped the pages that it could
  *     not write, and the next `fsync` then succeeds without them (https://lwn.net/Articles/752063/), so only a fresh
  *     look at the file tells what it holds.
+ * Q5. A file that was deleted or replaced under the store takes no more commits: what is written into it is lost when
+ *     the process ends.
  */
+import { statSync } from "node:fs";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { addToCounter } from "./counter.ts";
 import { asStoreFileError, openStoreFile, sqliteErrorKind } from "./sqlite-file.ts";
@@ -39,6 +42,8 @@ export interface SqliteStoreOptions {
   readonly lockMillisecondsMax?: number;
   /** How often a watched store looks for commits of other processes. 50 by default. */
   readonly watchMilliseconds?: number;
+  /** How often a commit first looks whether the file is still there (Q5). 1,000 by default. */
+  readonly presenceMilliseconds?: number;
 }
 
 /** One transaction holds at most this much, so that a burst does not stop the thread for long. */
@@ -63,6 +68,9 @@ export class SqliteStore implements Store {
   readonly #statements: Statements;
   readonly #lockMillisecondsMax: number;
   readonly #watchMilliseconds: number;
+  readonly #presenceMilliseconds: number;
+  readonly #inode: number | undefined;
+  #presenceSeenAt = -Infinity;
   readonly #outcomes: RecentOutcomes = new RecentOutcomes(() => performance.now());
   readonly #watchers = new Watchers();
   #waiting: Waiting[] = [];
@@ -82,6 +90,8 @@ export class SqliteStore implements Store {
     this.#statements = prepare(database);
     this.#lockMillisecondsMax = options.lockMillisecondsMax ?? 10_000;
     this.#watchMilliseconds = options.watchMilliseconds ?? 50;
+    this.#presenceMilliseconds = options.presenceMilliseconds ?? 1_000;
+    this.#inode = inodeOf(path);
   }
 
   /**
@@ -195,6 +205,7 @@ export class SqliteStore implements Store {
   /** False: another process is writing. The group waits for it, or has waited too long and failed. */
   #beginGroup(): boolean {
     try {
+      this.#noticeLoss();
       this.#refuseIfUnusable();
       this.#statements.beginWrite.run();
       this.#lockedSince = undefined;
@@ -323,6 +334,15 @@ export class SqliteStore implements Store {
     if (this.#isClosed) throw new StoreUnavailableError(`The store ${this.#path} is closed`);
   }
 
+  /** Q5 */
+  #noticeLoss(): void {
+    const now = performance.now();
+    if (now - this.#presenceSeenAt < this.#presenceMilliseconds) return;
+    this.#presenceSeenAt = now;
+    if (inodeOf(this.#path) !== this.#inode)
+      this.#refusal ??= `The file of the store ${this.#path} was deleted or replaced while it was open, so nothing more can be written to it. Put the file back if you can, and start again`;
+  }
+
   #refuseIfUnusable(): void {
     if (this.#refusal !== undefined) throw new StoreUnavailableError(this.#refusal);
   }
@@ -369,6 +389,10 @@ const texts = {
   setVersion: "UPDATE counter SET version = ?",
   dataVersion: "PRAGMA data_version",
 } as const;
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
+}
 
 function prepare(database: DatabaseSync): { readonly [name in keyof typeof texts]: StatementSync } {
   const entries = Object.entries(texts).map(([name, text]) => [name, database.prepare(text)]);
