@@ -161,6 +161,7 @@ export class ActorRuntime implements Actors {
   async release(id: ActorId, give: (handedOver: unknown) => Promise<string | undefined>): Promise<string | undefined> {
     const { environment, limits } = this.#services;
     const name = actorName(id);
+    await this.#activations.get(name)?.prepareToMove();
     assert(!this.#released.has(name), "An actor is released by one at a time");
     const waiting = new Mailbox();
     this.#released.set(name, waiting);

@@ -39,6 +39,12 @@ export interface Actor<Message = unknown, Reply = unknown> {
   /** Runs when the activation leaves memory in good order: not after a crash, and not to save anything. */
   deactivate?(): Promise<void>;
   /**
+   * The actor is to move to another node: resolves when what it does in the background has come to a good point, from
+   * which its next activation goes on. Not a turn; messages are handled meanwhile. After 30 s it moves all the same,
+   * and what still runs then is ended as on a stop.
+   */
+  prepareToMove?(): Promise<void>;
+  /**
    * Runs before `deactivate` when the actor moves to another node: gives what its next activation may have as
    * `activation.handedOver`, at most 1 MB of JSON. A convenience: it is lost when the move fails.
    */

@@ -13,6 +13,8 @@ export interface ActorLimits {
   readonly cachedBytes: number;
   /** How long a graceful stop waits for running turns and background work. */
   readonly stopMilliseconds: number;
+  /** How long an actor that is to move has to bring what it does to a good point. */
+  readonly moveMilliseconds: number;
   /** Reminders being delivered at one moment, and how many deliveries a second may begin. */
   readonly reminderDeliveries: number;
   readonly remindersPerSecond: number;
@@ -26,6 +28,7 @@ export const defaultActorLimits: ActorLimits = {
   cachedRows: 1_000,
   cachedBytes: 1_000_000,
   stopMilliseconds: 10_000,
+  moveMilliseconds: 30_000,
   reminderDeliveries: 64,
   remindersPerSecond: 1_000,
 };

@@ -30,6 +30,7 @@ import { holderOf } from "./holder.ts";
 import { InvocationLookup } from "./invocation-lookup.ts";
 import { turnAttemptsMax } from "./limits.ts";
 import { Mailbox } from "./mailbox.ts";
+import { handedOverBy, prepareToMove } from "./move.ts";
 import { type OwnRows, stateRowName } from "./own-rows.ts";
 import { type BatchEnd, emptyPart, isEmpty, type Part, type PendingBatch } from "./pending-batch.ts";
 import type { ActorServices } from "./services.ts";
@@ -178,20 +179,19 @@ export class LiveActivation implements Activation, TurnHost {
     await this.#retire({ deactivate: true });
   }
 
+  /** The actor is to be released: what it does in the background comes to a good point, or its time is over. */
+  async prepareToMove(): Promise<void> {
+    await prepareToMove(this.#actor, this.id, this.#services);
+  }
+
   /**
    * Ends in good order like `stop`, for another node to go on: gives what the actor hands over. Whoever calls it has
    * taken the messages that wait, and delivers no more.
    */
   async release(): Promise<unknown> {
     await this.#finish();
-    let value: unknown;
-    if (this.#retirement === undefined && this.#lost === undefined) {
-      try {
-        value = this.#actor?.handOver?.();
-      } catch (error) {
-        this.#services.environment.log.write("error", "An actor failed to hand over", { actor: describeActor(this.id), error });
-      }
-    }
+    const isWhole = this.#retirement === undefined && this.#lost === undefined;
+    const value = isWhole ? handedOverBy(this.#actor, this.id, this.#services) : undefined;
     await this.#retire({ deactivate: true });
     return value;
   }

@@ -182,10 +182,11 @@ test("An actor that is released ends in good order; what comes meanwhile is told
     events.push(`given ${JSON.stringify(handedOver)}`);
     return await new Promise<string>((resolve) => (moved = resolve));
   });
+  await settle();
+  assert.deepEqual(events, ["background work has ended", 'given {"warm":"one"}']);
   const waiting = runtime.invoke(one, read);
   waiting.catch(() => {});
   await settle();
-  assert.deepEqual(events, ["background work has ended", 'given {"warm":"one"}']);
   assert.equal(runtime.live, 0);
   assert.equal(runtime.has(one), true);
   moved("node-x");
@@ -210,6 +211,30 @@ test("An actor that could not be given away goes on here with what waits, in its
   hold();
   assert.deepEqual(await Promise.all([running, before, after]), [2, 3, 4]);
   assert.equal(await released, undefined);
+});
+
+test("An actor that is to move brings its work to a good point first, and answers meanwhile, for as long as it has", async () => {
+  for (const isInTime of [true, false]) {
+    const { runtime, environment } = await start();
+    let finish = (): void => {};
+    runtime.register({
+      type: "worker",
+      create: () => ({
+        receive: async () => "still here",
+        prepareToMove: async () => await new Promise<void>((resolve) => (finish = resolve)),
+      }),
+    });
+    const worker = actor("worker");
+    await runtime.invoke(worker, null);
+    let isGiven = false;
+    const released = runtime.release(worker, async () => ((isGiven = true), "node-x"));
+    await environment.clock.advance(29_999);
+    assert.equal(isGiven, false);
+    assert.equal(await runtime.invoke(worker, null), "still here");
+    if (isInTime) finish();
+    else await environment.clock.advance(1);
+    assert.equal(await released, "node-x");
+  }
 });
 
 test("Work that does not end when its actor is to move is ended with its time", async () => {

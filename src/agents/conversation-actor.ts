@@ -46,6 +46,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
   readonly #agents: AgentEnvironment;
   readonly #activation: Activation;
   #driver: RunDriver | undefined;
+  #driving: Promise<void> = Promise.resolve();
 
   constructor(agentEnvironment: AgentEnvironment, activation: Activation) {
     this.#agents = agentEnvironment;
@@ -56,6 +57,12 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
   async activate(): Promise<void> {
     const context = await getWide<ContextState>(this.#activation.state, stateKeys.context);
     if (context !== undefined && context.runId !== null) this.#drive(this.#conversation(context), context.runId, true);
+  }
+
+  /** The step of the run in progress is finished here, so that no call is made twice or cut off. */
+  async prepareToMove(): Promise<void> {
+    this.#driver?.leave();
+    await this.#driving;
   }
 
   async receive(message: ConversationMessage, turn: Turn): Promise<unknown> {
@@ -282,6 +289,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     const work = driver.work().finally(() => {
       if (this.#driver === driver) this.#driver = undefined;
     });
+    this.#driving = work;
     this.#agents.work.track(work);
     this.#activation.background(work);
   }

@@ -6,10 +6,24 @@ import { type Cluster, openCluster } from "../cluster/open-cluster.ts";
 import { RealEnvironment } from "../environment/real-environment.ts";
 import type { ModelEvent } from "../models/model.ts";
 import { MemoryStore } from "../storage/memory-store.ts";
+import type { Tool } from "../tools/tool.ts";
 import { AgentNotFoundError } from "./agent.ts";
+import type { AgentCreate } from "./agent-directory.ts";
 import { conversationActor, type ConversationAddress } from "./conversation.ts";
 import type { RunEvent } from "./run-events.ts";
-import { openTestAgents, outline, project, sendRequest, type TestAgents, userMessage } from "./testing.ts";
+import {
+  calls,
+  collect,
+  lastResults,
+  openTestAgents,
+  outline,
+  project,
+  type Script,
+  sendRequest,
+  type TestAgents,
+  text,
+  userMessage,
+} from "./testing.ts";
 
 const never = new AbortController().signal;
 
@@ -44,7 +58,11 @@ interface Node {
   readonly agents: TestAgents;
 }
 
-async function startNodes(model: SlowModel, network: TestNetwork): Promise<readonly [Node, Node]> {
+async function startNodes(
+  script: Script,
+  network: TestNetwork = new TestNetwork(),
+  tools: readonly Tool[] = [],
+): Promise<readonly [Node, Node]> {
   const store = new MemoryStore();
   const start = async (name: string): Promise<Node> => {
     const environment = new RealEnvironment({ level: "error" });
@@ -57,15 +75,15 @@ async function startNodes(model: SlowModel, network: TestNetwork): Promise<reado
       errors: [AgentNotFoundError],
       onFenced: (reason) => assert.fail(reason),
     });
-    return { cluster, agents: await openTestAgents(() => model.script(), { store, cluster }) };
+    return { cluster, agents: await openTestAgents(script, { store, cluster, tools }) };
   };
   return [await start("a"), await start("b")];
 }
 
 /** An agent of whose default conversation the actor is placed on `node`. */
-async function addressAt(node: Node, any: Node): Promise<ConversationAddress> {
+async function addressAt(node: Node, any: Node, fields: AgentCreate = {}): Promise<ConversationAddress> {
   for (;;) {
-    const address = await any.agents.create();
+    const address = await any.agents.create(fields);
     if (any.cluster.placement.choose(actorName(conversationActor(address)))?.node === node.cluster.node) return address;
   }
 }
@@ -79,7 +97,7 @@ async function nextText(events: AsyncIterator<readonly RunEvent[]>): Promise<str
 test("A run is followed at another node token by token, in one sequence with what its own node shows", async () => {
   const model = new SlowModel();
   const network = new TestNetwork();
-  const [a, b] = await startNodes(model, network);
+  const [a, b] = await startNodes(() => model.script(), network);
   const address = await addressAt(b, a);
   const outcome = await a.agents.agents.conversations.send(address, sendRequest([userMessage("Hi")], { streamTokens: true }));
   assert.ok(outcome.ok);
@@ -105,7 +123,7 @@ test("A run is followed at another node token by token, in one sequence with wha
 test("When the node of a run is cut off, its reader goes on with what is durable, with no gap and no repeat", async () => {
   const model = new SlowModel();
   const network = new TestNetwork();
-  const [a, b] = await startNodes(model, network);
+  const [a, b] = await startNodes(() => model.script(), network);
   const address = await addressAt(b, a);
   const outcome = await a.agents.agents.conversations.send(
     address,
@@ -131,17 +149,62 @@ test("When the node of a run is cut off, its reader goes on with what is durable
     seen.map(({ seq }) => seq),
     seen.map((_, at) => seen[0]!.seq + at),
   );
-  const text = outline(seen)
+  const shown = outline(seen)
     .filter((line) => line.startsWith("assistant "))
     .map((line) => line.slice("assistant ".length))
     .join("");
-  assert.equal(text, "one two three");
+  assert.equal(shown, "one two three");
   network.heal();
   await Promise.all([a, b].map(async ({ agents }) => await agents[Symbol.asyncDispose]()));
 });
 
+test("A run whose node drains finishes its step there, and goes on at the other: no call twice, and one sequence of events", async () => {
+  const effects: string[] = [];
+  let finishCall = (): void => {};
+  let hasBegun = (): void => {};
+  const begun = new Promise<void>((resolve) => (hasBegun = resolve));
+  const tool: Tool = {
+    name: "post",
+    description: "Has an effect that must not be repeated",
+    parameters: { type: "object", properties: {} },
+    effect: "once",
+    execute: async (_input, { effectId, signal }) => {
+      effects.push(effectId);
+      hasBegun();
+      await new Promise<void>((resolve) => (finishCall = resolve));
+      return { status: signal.aborted ? "error" : "success", text: "posted" };
+    },
+  };
+  const script: Script = (request) => (lastResults(request).length === 0 ? calls({ name: "post", arguments: {} }) : text("done ", "now"));
+  const [a, b] = await startNodes(script, new TestNetwork(), [tool]);
+  const address = await addressAt(b, a, { tools: ["post"] });
+  const outcome = await a.agents.agents.conversations.send(address, sendRequest([userMessage("Post it")]));
+  assert.ok(outcome.ok);
+  const reading = a.agents.agents.conversations.follow(project, outcome.runId, 0, never).then(collect);
+  await begun;
+  const draining = b.cluster.drain();
+  // The drain waits for the call; what would cut it off comes no sooner than this.
+  await b.agents.environment.clock.sleep(100);
+  assert.equal(b.cluster.actors.live, 1);
+  finishCall();
+  assert.deepEqual(await draining, { moved: 1, left: 0 });
+  const events = await reading;
+  assert.equal(effects.length, 1);
+  assert.deepEqual(
+    [b, a].map(({ agents }) => agents.requests.length),
+    [1, 1],
+    "each step asked the model once, at its own node",
+  );
+  assert.deepEqual(
+    outline(events).filter((line) => /^(call|return|assistant|stop)/.test(line)),
+    ["call post", "return success", "assistant done now", "stop end_turn"],
+  );
+  assert.ok(events.every(({ seq }, at) => at === 0 || seq > events[at - 1]!.seq));
+  await Promise.all([a, b].map(async ({ agents }) => await agents[Symbol.asyncDispose]()));
+});
+
 test("An error of an agent at another node is of its own class", async () => {
-  const [a, b] = await startNodes(new SlowModel(), new TestNetwork());
+  const [a, b] = await startNodes(() => []);
   const address = { project, agentId: "", conversationId: "default" };
   for (let at = 0; ; at++) {
     address.agentId = `agent-${at}`;

@@ -64,6 +64,8 @@ export class RunDriver {
   #isResumed: boolean;
   /** Calls that an earlier driver had started: this one cannot know what became of them (R3). */
   readonly #startedBefore = new Set<string>();
+  /** Begins no further step: the run goes on at another node. */
+  #isLeaving = false;
   #shown: ShownStep | undefined;
   #feed: RunFeed | undefined;
   #emitter: RunEmitter | undefined;
@@ -76,6 +78,11 @@ export class RunDriver {
     this.#signal = AbortSignal.any([this.#abort.signal, activation.signal]);
     // Open from the start, so that whoever sent the request waits on the feed and does not poll the store.
     if (!isResumed) this.#feed = conversation.feeds.open(runId, 0);
+  }
+
+  /** Lets the step in progress be the last one here. */
+  leave(): void {
+    this.#isLeaving = true;
   }
 
   /** Ends the model call or tool call in progress, for a turn that ends the run. Gives the number of the newest event. */
@@ -139,7 +146,7 @@ export class RunDriver {
     environment.probe(this.#isResumed ? "agents.run.resumed" : "agents.run.started");
     if (progress.resumes >= resumesMax)
       await this.#end("error", internalError(`The run was interrupted ${resumesMax} times in one step and was given up`));
-    else while (!this.#signal.aborted && !this.#conversation.work.isStopping && (await this.#next()));
+    else while (!this.#signal.aborted && !this.#isLeaving && !this.#conversation.work.isStopping && (await this.#next()));
   }
 
   async #takeUp(turn: Turn): Promise<JournalState | undefined> {

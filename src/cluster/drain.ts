@@ -7,10 +7,10 @@ import type { MemberPlacement } from "./cluster-placement.ts";
 import type { Membership } from "./membership.ts";
 import type { Migration } from "./migration.ts";
 
-/** Actors that are on their way at one time. */
-const batchMax = 16;
-/** Before a node that has no room is asked again. */
-const retryMilliseconds = 100;
+/** Actors that are on their way at one time: most of them wait for what they do to come to a good point. */
+const movingMax = 256;
+/** Before what is left is looked at again, and a node that has no room is asked again. */
+const pauseMilliseconds = 50;
 /** Actors that move for the sake of balance after nodes have come, and how many of them a second. */
 const rebalancedMax = 10_000;
 const rebalancedPerSecond = 100;
@@ -39,18 +39,23 @@ export async function drain(parts: MoveParts, signal: AbortSignal): Promise<Drai
   const { environment, membership, placement, runtime } = parts;
   await membership.drain();
   environment.probe("cluster.draining");
+  const moving = new Set<string>();
   let moved = 0;
+  const move = async (id: ActorId): Promise<void> => {
+    const name = actorName(id);
+    moving.add(name);
+    if (await moveAway(parts, id)) moved++;
+    moving.delete(name);
+  };
   while (runtime.live > 0 && !signal.aborted && placement.choose("") !== undefined) {
-    const batch: ActorId[] = [];
     for (const { id, isBusy } of runtime.activations()) {
-      if (!isBusy) runtime.evict(id);
-      else if (batch.push(id) === batchMax) break;
+      if (moving.size === movingMax) break;
+      if (moving.has(actorName(id))) continue;
+      if (isBusy) void move(id);
+      else runtime.evict(id);
     }
-    const results = await Promise.all(batch.map(async (id) => await moveAway(parts, id)));
-    const movedNow = results.filter((isMoved) => isMoved).length;
-    moved += movedNow;
-    // What is left is about to leave memory, or waits for a node with room.
-    if (movedNow === 0) await environment.clock.sleep(retryMilliseconds, signal);
+    // What is left is on its way, is about to leave memory, or waits for a node with room.
+    await environment.clock.sleep(pauseMilliseconds, signal);
   }
   return { moved, left: runtime.live };
 }

@@ -134,5 +134,5 @@ function hostOfAddress(address: NodeAddress): string {
 }
 
 function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host === "[::1]" || /^127\./.test(host) || host === "";
+  return host === "localhost" || host === "::1" || host === "[::1]" || host.startsWith("127.") || host === "";
 }
