@@ -14,7 +14,10 @@ export class PostgresDatabaseError extends Error {
   override readonly name = "PostgresDatabaseError";
 }
 
-/** Each brings a schema, whose quoted name it is given, one format forward. The format is how many it has seen. */
+/**
+ * Each brings a schema, whose quoted name it is given, one format forward. The format is how many it has seen. A
+ * function whose parameters change gets another name: nodes of both formats may share sessions of a proxy.
+ */
 const migrations: readonly ((schema: string) => string)[] = [
   (schema) => `
     CREATE TABLE ${schema}.store (application text NOT NULL, format integer NOT NULL);
@@ -177,11 +180,11 @@ const serverVersionMin = 13;
 const undefinedColumn = "42703";
 const insufficientPrivilege = "42501";
 
-/** The schema's name for SQL. Only names that need no quotes are taken. */
+/** The schema's name for SQL. Only names that need no quotes are taken, and no longer than a prepared statement's name has room for. */
 export function quote(schema: string): string {
-  if (!/^[a-z_][a-z0-9_]{0,49}$/.test(schema))
+  if (!/^[a-z_][a-z0-9_]{0,39}$/.test(schema))
     throw new PostgresDatabaseError(
-      `A schema's name has 1 to 50 of a-z, 0-9 and _, not beginning with a digit: ${JSON.stringify(schema.slice(0, 60))} is none`,
+      `A schema's name has 1 to 40 of a-z, 0-9 and _, not beginning with a digit: ${JSON.stringify(schema.slice(0, 60))} is none`,
     );
   return `"${schema}"`;
 }

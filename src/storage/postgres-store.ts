@@ -7,7 +7,7 @@
  * P3. An outcome that a lost connection left open is settled before anything else is sent on its lane
  *     (postgres-lane.ts). Callers learn of it only if that takes longer than they are made to wait.
  * P4. At most `connections` connections, however many wait; what waits is bounded by count, bytes and time.
- * P5. No state is kept in a session of the server: a transaction-pooling proxy may stand between.
+ * P5. Nothing depends on a session of the server: a transaction-pooling proxy may stand between.
  *
  * A failover keeps what was acknowledged only if the replication is synchronous. One that lost something shows as
  * another generation, and no check made before can hold by chance after it (postgres-version.ts).
@@ -391,8 +391,9 @@ export class PostgresStore implements Store {
     waiting.answer = undefined;
   }
 
-  /** Tells those who have waited for too long what is known. */
+  /** Now and then, while anything waits: tells those who have waited for too long what is known. */
   #expire(): void {
+    this.#dispatch();
     const now = performance.now();
     while (this.#batches[0] !== undefined && this.#batches[0].deadline <= now) {
       const waiting = this.#batches.shift()!;
