@@ -18,7 +18,7 @@ function node(name: string, options: Partial<TcpTransportOptions> = {}): TcpTran
   return new TcpTransport({ ...identity, node: name, host: "127.0.0.1", port: 0, ...options, timings: { close: 100, ...options.timings } });
 }
 
-const limited = { timeout: 60_000 };
+const limited = { timeout: 30_000 };
 
 test(
   "C2: a peer that falls silent, or stops reading, is given up; the call is lost and the next one makes a new connection",
@@ -145,7 +145,7 @@ test("C1: a hello that never ends is over after its time, on both sides", limite
 });
 
 test("C1: before the end of the hello nothing but its messages is taken, and none larger than a hello", limited, async () => {
-  await using server = node("server");
+  await using server = node("server", { timings: { hello: 600_000 } });
   const address = await server.listen(new TestHandler());
   const misnamed = await RawPeer.connect(address);
   const { random } = testEnvironment;
@@ -200,7 +200,8 @@ const badFrames: readonly (readonly [string, (peer: RawPeer) => void])[] = [
 for (const [what, misbehave] of badFrames)
   test(`C3: ${what} ends that connection, and nothing else`, limited, async () => {
     const handler = new TestHandler();
-    await using server = node("server");
+    // Nothing else ends it: no ping, no deadline.
+    await using server = node("server", { timings: { ping: 600_000 } });
     const address = await server.listen(handler);
     await using client = node("client");
     const answer = client.request(address, "wait", "good", patient);
