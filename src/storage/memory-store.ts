@@ -13,16 +13,15 @@ import {
   validateBatch,
   validateQueries,
 } from "./store.ts";
+import { RecentOutcomes } from "./recent-outcomes.ts";
 import { Watchers } from "./watchers.ts";
-
-/** Answers to batches that the store still knows by their id (S4). */
-const rememberedBatchesMax = 100_000;
 
 /** A store in memory: gone with the process. For tests, examples and the simulation, which keeps it across crashes. */
 export class MemoryStore implements Store {
   readonly limits: StoreLimits = storeLimits;
   readonly #entries: Entry[] = [];
-  readonly #outcomes = new Map<string, CommitOutcome>();
+  /** By number only: nothing here has a clock, and a process that ends forgets everything. */
+  readonly #outcomes = new RecentOutcomes(() => 0);
   readonly #watchers = new Watchers();
   #version = 0;
 
@@ -55,7 +54,6 @@ export class MemoryStore implements Store {
     }
     const outcome: CommitOutcome = { ok: true, version };
     this.#outcomes.set(batch.id, outcome);
-    if (this.#outcomes.size > rememberedBatchesMax) this.#outcomes.delete(this.#outcomes.keys().next().value!);
     this.#watchers.notify(batch.writes);
     return outcome;
   }
