@@ -25,18 +25,20 @@ import { defaultProject } from "./server/authentication.ts";
 import { stopping } from "./server/http-error.ts";
 import { listen, type Listening } from "./server/listen.ts";
 import { loadProviders } from "./server/providers.ts";
-import { SqliteStore } from "./storage/sqlite-store.ts";
 import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
 import { ToolRegistry } from "./tools/tool-registry.ts";
+import { describePlace, historyLost, openStore, type StorePlace } from "./open-store.ts";
 
 export { actorOf, defineActor } from "./actors/define-actor.ts";
 
 export interface KelpieOptions {
-  /** Where everything is kept. Whoever gives one closes it. By default a SQLite file in `dataDirectory`. */
+  /** Where everything is kept. Whoever gives one closes it. By default what `storeAddress` or `dataDirectory` name. */
   readonly store?: Store;
   /** For `kelpie.db`; made if it is missing. `.kelpie` by default. */
   readonly dataDirectory?: string;
+  /** `postgres://user:password@host:port/database`, in place of the file. */
+  readonly storeAddress?: string | undefined;
   readonly environment?: Environment;
   /** Kinds of actors beside agents. Those with `parse` can be called over HTTP. */
   readonly actors?: readonly ActorType[];
@@ -64,6 +66,8 @@ export interface Kelpie extends AsyncDisposable {
   readonly actors: Actors;
   readonly models: ModelCatalogue;
   readonly store: Store;
+  /** Where everything is kept, as it may be shown to anybody. */
+  readonly data: string;
   /** The HTTP API as a function of a request, without a socket and without a key. */
   readonly app: App;
   /** @throws {ListenError} */
@@ -81,7 +85,13 @@ export function storeFile(dataDirectory: string): string {
   return resolve(join(dataDirectory, "kelpie.db"));
 }
 
-/** @throws {StoreFileError} @throws {StoreUnavailableError} The store cannot be opened. */
+/** Where the settings say that everything is. */
+export function placeOf(settings: { readonly dataDirectory?: string; readonly storeAddress?: string | undefined }): StorePlace {
+  const { dataDirectory = ".kelpie", storeAddress } = settings;
+  return storeAddress === undefined ? { kind: "sqlite", path: storeFile(dataDirectory) } : { kind: "postgres", address: storeAddress };
+}
+
+/** @throws {StoreFileError} @throws {PostgresDatabaseError} @throws {StoreUnavailableError} The store cannot be opened. */
 export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie> {
   const environment = options.environment ?? new RealEnvironment();
   const models = options.models ?? new ModelCatalogue({ environment, providers: configuredProviders(options.providers ?? {}) });
@@ -89,9 +99,12 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   for (const tool of options.tools ?? []) tools.register(tool);
 
   await using opened = new AsyncDisposableStack();
-  const store = options.store ?? opened.use(await SqliteStore.open(storeFile(options.dataDirectory ?? ".kelpie")));
+  const place = placeOf(options);
+  const onGenerationChange = (): void => actors?.endAll(historyLost(environment));
+  const store = options.store ?? opened.use(await openStore(place, { environment, onGenerationChange }));
   const placement = new SingleNodePlacement(store, environment, new HostProcessTable());
-  const actors = opened.use(new ActorRuntime({ store, environment, placement, limits: { ...defaultActorLimits, ...options.actorLimits } }));
+  let actors: ActorRuntime | undefined;
+  actors = opened.use(new ActorRuntime({ store, environment, placement, limits: { ...defaultActorLimits, ...options.actorLimits } }));
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
   const agents = createAgents({ store, environment, models, tools, actors, callback: postCallback });
@@ -125,6 +138,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     actors,
     models,
     store,
+    data: options.store === undefined ? describePlace(place) : "a store of the program",
     app: createApp(services),
     serve: async ({ port = defaultPort, host = defaultHost, apiKey } = {}) => {
       const closing = new AbortController();

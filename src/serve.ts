@@ -4,11 +4,12 @@ import { CommandError, UsageError } from "./cli/command.ts";
 import type { RunningServer } from "./cli/program.ts";
 import { ConfigError, type LoadedConfig, loadConfig } from "./config.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
-import { createKelpie, storeFile } from "./kelpie.ts";
+import { createKelpie } from "./kelpie.ts";
 import { ModelError, ModelNotFoundError } from "./models/model.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders, ProviderConfigurationError } from "./models/providers.ts";
 import { ListenError } from "./server/listen.ts";
+import { PostgresDatabaseError } from "./storage/postgres-schema.ts";
 import { StoreFileError } from "./storage/sqlite-file.ts";
 import { StoreUnavailableError } from "./storage/store.ts";
 
@@ -19,7 +20,13 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
   // Which model new agents get is known once the providers have told theirs; the store opens meanwhile.
   const asked = config.defaultModel === undefined && Object.keys(providers).length > 0 ? models.list() : undefined;
   const kelpie = await opened(
-    createKelpie({ environment, models, dataDirectory: config.dataDirectory, stopMilliseconds: config.stopSeconds * 1_000 }),
+    createKelpie({
+      environment,
+      models,
+      dataDirectory: config.dataDirectory,
+      storeAddress: config.storeAddress,
+      stopMilliseconds: config.stopSeconds * 1_000,
+    }),
   );
   try {
     await asked;
@@ -27,7 +34,7 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
     const listening = await opened(kelpie.serve({ port: config.port, host: config.host, apiKey: config.apiKey }));
     return {
       url: listening.url,
-      dataFile: storeFile(config.dataDirectory),
+      data: kelpie.data,
       model: models.defaultHandle,
       hasKey: config.apiKey !== undefined,
       warnings: missing === undefined ? warnings : [...warnings, missing],
@@ -77,7 +84,7 @@ export function loadServices(
   }
 }
 
-const expectedErrors = [StoreFileError, StoreUnavailableError, RowDamagedError, ListenError];
+const expectedErrors = [StoreFileError, PostgresDatabaseError, StoreUnavailableError, RowDamagedError, ListenError];
 
 /** What can be in the way of a start, and that a person can do something about. */
 async function opened<T>(opening: Promise<T>): Promise<T> {

@@ -114,7 +114,7 @@ function servingProgram(): { readonly program: ReturnType<typeof testProgram>; r
     serve: () =>
       Promise.resolve({
         url: "http://localhost:8283",
-        dataFile: "/data/kelpie.db",
+        data: "/data/kelpie.db",
         model: "kelpie/demo",
         hasKey: false,
         warnings: [],

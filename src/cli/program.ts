@@ -25,7 +25,8 @@ export interface Program {
 
 export interface RunningServer {
   readonly url: string;
-  readonly dataFile: string;
+  /** Where everything is kept: a file, or the name of a database. */
+  readonly data: string;
   /** The handle that new agents get. */
   readonly model: string;
   readonly hasKey: boolean;

@@ -25,7 +25,7 @@ export function serveCommand(program: Program): Command {
       const stopped = untilStopped(server, program);
       for (const warning of server.warnings) program.terminal.note(program.terminal.style("yellow", `Note: ${warning}`));
       if (input.flags.has("json"))
-        program.terminal.line(JSON.stringify({ url: server.url, data: server.dataFile, model: server.model, pid: process.pid }));
+        program.terminal.line(JSON.stringify({ url: server.url, data: server.data, model: server.model, pid: process.pid }));
       else for (const line of banner(server, program)) program.terminal.line(line);
       return await stopped;
     },
@@ -62,7 +62,7 @@ function banner(server: RunningServer, { terminal, version }: Program): string[]
     "",
     `  ${bold(`Kelpie ${version}`)} is ready at ${bold(server.url)}  ${dim(`(${(server.startMilliseconds / 1000).toFixed(1)} s)`)}`,
     "",
-    `  data    ${server.dataFile}`,
+    `  data    ${server.data}`,
     `  model   ${server.model}${isDemo ? "  (not a language model: a small program that shows how everything works, without a key)" : ""}`,
     ...(isDemo
       ? [`          ${dim("For a real one set OPENAI_API_KEY, ANTHROPIC_API_KEY, OPENROUTER_API_KEY or OLLAMA_BASE_URL, and start again")}`]

@@ -1,0 +1,71 @@
+/** `kelpie serve` over PostgreSQL, as a process that is killed and started again. */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { ServerProcess } from "../../examples/start-server.ts";
+import { PostgresServer, postgresMissing } from "../../src/storage/testing/postgres-server.ts";
+import { kelpie } from "./kelpie-command.ts";
+
+const skip = postgresMissing ?? false;
+const discover = { KELPIE_DISCOVER_LOCAL: "no" };
+let postgres: PostgresServer;
+if (postgresMissing === undefined) {
+  before(async () => {
+    postgres = await PostgresServer.start();
+  });
+  after(() => postgres[Symbol.asyncDispose]());
+}
+
+test("Doctor tells what a start would find in PostgreSQL, makes nothing, and never shows the password", { skip }, async () => {
+  const look = async (password: string): Promise<{ readonly code: number | null; readonly detail: string }> => {
+    const address = postgres.passwordAddress(password);
+    const { code, output, notes } = await kelpie(["doctor", "--json", "--port", "0"], {
+      variables: { ...discover, KELPIE_STORE: address },
+    });
+    if (password !== "right") assert.ok(!(output + notes).includes(password));
+    const findings = JSON.parse(output) as { subject: string; detail: string }[];
+    return { code, detail: findings.find(({ subject }) => subject === "store")!.detail };
+  };
+  const fresh = await look("right");
+  assert.equal(fresh.code, 0);
+  assert.match(fresh.detail, /^PostgreSQL database kelpie at 127\.0\.0\.1:\d+ has no store yet, and one will be made$/);
+  assert.equal(postgres.query("SELECT count(*) FROM pg_namespace WHERE nspname = 'kelpie'"), "0");
+  const refused = await look("wrong-one-of-mine");
+  assert.equal(refused.code, 1);
+  assert.match(refused.detail, /password authentication failed.*Check the user and the password/);
+});
+
+test("A start that PostgreSQL refuses says why in one line, without the password", { skip }, async () => {
+  const address = postgres.passwordAddress("wrong-one-of-mine");
+  const { code, output, notes } = await kelpie(["serve", "--port", "0"], { variables: { ...discover, KELPIE_STORE: address } });
+  assert.equal(code, 1);
+  assert.match(notes, /^error: Cannot open the PostgreSQL database kelpie at 127\.0\.0\.1:\d+: password authentication failed.*\n$/);
+  assert.ok(!(output + notes).includes("wrong-one-of-mine"));
+});
+
+test("A server over PostgreSQL is killed in the middle of an answer, and goes on with it: each number once", { skip }, async () => {
+  await using server = await ServerProcess.start({ KELPIE_STORE: postgres.passwordAddress("right"), KELPIE_DEMO_TOKEN_MILLISECONDS: "5" });
+  let killed: Promise<void> | undefined;
+  const { code, output } = await kelpie(["chat", "-m", "Count to 300", "--server", server.url], {
+    watch: (text) => {
+      if (/\b40\b/.test(text)) killed ??= server.kill().then(() => server.restart());
+    },
+  });
+  assert.ok(killed !== undefined);
+  await killed;
+  assert.equal(code, 0, output);
+  const numbers = [...output.replaceAll(/\(.*\)\n/g, "").matchAll(/\d+/g)].map(([number]) => Number(number));
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: 300 }, (_, index) => index + 1),
+  );
+  assert.deepEqual(
+    readdirSync(server.folder).filter((file) => file.startsWith("kelpie.db")),
+    [],
+    "no file is made beside the database",
+  );
+  assert.match(
+    (await kelpie(["doctor", "--port", "0"], { variables: { ...discover, KELPIE_STORE: postgres.tcpAddress() } })).output,
+    /is Kelpie's/,
+  );
+});
