@@ -69,6 +69,14 @@ test("Variables of Letta V1 that mean nothing here are named, with the reason", 
   assert.match(warnings[0]!, /LETTA_PG_URI is ignored: .*store file/);
 });
 
+test("Settings of clusters that mean nothing to a server alone are named", () => {
+  const variables = { KELPIE_CLUSTER_SECRET: "a-secret-of-this-test", KELPIE_CAPACITY: "2" };
+  const { warnings } = load({}, variables);
+  assert.equal(warnings.length, 2);
+  assert.match(warnings[0]!, /^KELPIE_CLUSTER_SECRET is ignored: .*KELPIE_NODE/);
+  assert.deepEqual(load({ node: "node1" }, variables).warnings, []);
+});
+
 for (const [flags, variables, message] of [
   [{ port: "http" }, {}, '--port must be a whole number from 0 to 65535, not "http"'],
   [{ port: "65536" }, {}, '--port must be a whole number from 0 to 65535, not "65536"'],

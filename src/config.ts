@@ -291,7 +291,7 @@ export function loadConfig(flags: ReadonlyMap<string, string>, variables: Readon
   const secure = secureVariables.find((name) => /^(true|1|yes)$/i.test(variables[name] ?? ""));
   if (secure !== undefined && config.apiKey === undefined)
     throw new ConfigError(`${secure} asks for a key, and none is set: set KELPIE_API_KEY`);
-  return { config, providers: providersIn(variables), warnings: warningsFor(variables) };
+  return { config, providers: providersIn(variables), warnings: [...warningsFor(variables), ...warningsOfAlone(config)] };
 }
 
 function refuseUnknown(flags: ReadonlyMap<string, string>, variables: Readonly<Record<string, string | undefined>>): void {
@@ -344,6 +344,14 @@ function warningsFor(variables: Readonly<Record<string, string | undefined>>): s
     ...ignored.map(([name, why]) => `${name} is ignored: ${why}`),
     ...keyless.map(([name, key]) => `${name} is ignored without ${key}: set it too, to any text if the server asks for none`),
   ];
+}
+
+/** Settings of clusters mean nothing to a server that is alone. */
+function warningsOfAlone(config: Config): string[] {
+  if (config.nodeName !== undefined || config.join !== undefined) return [];
+  return (["clusterSecret", "clusterPort", "capacity"] as const)
+    .filter((name) => config[name] !== settings[name].default)
+    .map((name) => `${settings[name].variables[0]} is ignored: this server is alone, as neither KELPIE_NODE nor --join is given`);
 }
 
 type Parser<T> = Pick<Setting<T>, "type" | "parse">;

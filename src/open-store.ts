@@ -1,4 +1,5 @@
 /** Where everything is kept: the settings' words for it, and the store there. */
+import { join, resolve } from "node:path";
 import { ActivationLostError } from "./actors/actor.ts";
 import type { Environment } from "./environment/environment.ts";
 import type { PostgresStore } from "./storage/postgres-store.ts";
@@ -8,6 +9,17 @@ export type StorePlace =
   | { readonly kind: "sqlite"; readonly path: string }
   /** Its address may hold a password. */
   | { readonly kind: "postgres"; readonly address: string };
+
+/** The file of the store in a data directory. */
+export function storeFile(dataDirectory: string): string {
+  return resolve(join(dataDirectory, "kelpie.db"));
+}
+
+/** Where the settings say that everything is. */
+export function placeOf(settings: { readonly dataDirectory?: string | undefined; readonly storeAddress?: string | undefined }): StorePlace {
+  const { dataDirectory = ".kelpie", storeAddress } = settings;
+  return storeAddress === undefined ? { kind: "sqlite", path: storeFile(dataDirectory) } : { kind: "postgres", address: storeAddress };
+}
 
 /**
  * @throws {StoreFileError} @throws {PostgresDatabaseError} What is there cannot be used.

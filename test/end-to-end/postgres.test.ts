@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { ServerProcess } from "../../examples/start-server.ts";
 import { PostgresServer, postgresMissing } from "../../src/storage/testing/postgres-server.ts";
 import { kelpie } from "./kelpie-command.ts";
+import { answerFrom, clusterAt, membersAt, newAgent } from "./cluster-client.ts";
 
 const skip = postgresMissing ?? false;
 const discover = { KELPIE_DISCOVER_LOCAL: "no" };
@@ -68,4 +69,25 @@ test("A server over PostgreSQL is killed in the middle of an answer, and goes on
     (await kelpie(["doctor", "--port", "0"], { variables: { ...discover, KELPIE_STORE: postgres.tcpAddress() } })).output,
     /is Kelpie's/,
   );
+});
+
+test("Two nodes over PostgreSQL need the same secret, and share their agents", { skip }, async () => {
+  const address = postgres.passwordAddress("right");
+  const variables = { KELPIE_STORE: address, KELPIE_NODE: "node1", KELPIE_DEMO_TOKEN_MILLISECONDS: "0" };
+  const refused = await kelpie(["serve", "--port", "0"], { variables: { ...discover, ...variables } });
+  assert.equal(refused.code, 1);
+  assert.match(refused.notes, /need a secret.*set KELPIE_CLUSTER_SECRET/);
+  const secret = { KELPIE_CLUSTER_SECRET: "a-secret-of-this-test" };
+  await using node1 = await ServerProcess.start({ ...variables, ...secret });
+  await using node2 = await ServerProcess.start({ ...variables, ...secret, KELPIE_NODE: "node2", KELPIE_JOIN: node1.url });
+  for (const { url } of [node1, node2]) assert.deepEqual(await membersAt(url, 2), ["node1 up", "node2 up"]);
+  for (const [made, asked] of [
+    [node1, node2],
+    [node2, node1],
+  ] as const) {
+    const id = await newAgent(made.url);
+    await answerFrom(made.url, id, "Remember that my name is Ada");
+    assert.match(await answerFrom(asked.url, id, "What is my name?"), /Ada/);
+  }
+  assert.ok(!JSON.stringify(await clusterAt(node1.url)).includes("right"));
 });
