@@ -46,17 +46,27 @@ const commitErrors = [
   errorCodes.transactionThrottledHotShard,
 ];
 
+/** A transaction of a client of its own, with what the port leaves out of FoundationDB. */
+export function beginInModel(cluster: FoundationDbCluster, clock: Clock, timeoutMilliseconds: number): ModelTransaction {
+  return new ModelTransaction({ cluster, clock, timeoutMilliseconds, countWatch: watchCounter(cluster) });
+}
+
 /** A client that lives by `clock`: its process's, so that nothing reaches a process that has crashed. */
 export function connectToModel(cluster: FoundationDbCluster, clock: Clock): FoundationDbClient {
-  let watches = 0;
-  const countWatch = (change: 1 | -1): boolean => {
-    if (change > 0 && watches >= (cluster.options.watchesMax ?? 10_000)) return false;
-    watches += change;
-    return true;
-  };
+  const countWatch = watchCounter(cluster);
   return {
     begin: ({ timeoutMilliseconds }) => new ModelTransaction({ cluster, clock, timeoutMilliseconds, countWatch }),
     close: () => {},
+  };
+}
+
+/** Counts the watches of a client; false if there are too many. */
+function watchCounter(cluster: FoundationDbCluster): (change: 1 | -1) => boolean {
+  let watches = 0;
+  return (change) => {
+    if (change > 0 && watches >= (cluster.options.watchesMax ?? 10_000)) return false;
+    watches += change;
+    return true;
   };
 }
 
@@ -65,7 +75,6 @@ interface ModelTransactionOptions {
   /** The client's. */
   readonly clock: Clock;
   readonly timeoutMilliseconds: number;
-  /** Counts the client's watches; false if there are too many. */
   readonly countWatch: (change: 1 | -1) => boolean;
 }
 

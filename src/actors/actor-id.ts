@@ -1,5 +1,6 @@
 import { LimitError } from "../storage/store.ts";
 import { type ActorId, ActorMessageError } from "./actor.ts";
+import { timeoutMillisecondsMax } from "./limits.ts";
 
 /** @throws {ActorMessageError} Says which part is wrong, and what would be right. */
 export function validateActorId(id: ActorId): void {
@@ -19,6 +20,12 @@ export function validateActorType(type: string): void {
 /** @throws {ActorMessageError} */
 export function validateInvocationId(id: string): void {
   if (!isText(id, 200)) throw new ActorMessageError(`An invocation id has 1 to 200 well-formed characters, not ${shorten(id)}`);
+}
+
+/** @throws {ActorMessageError} */
+export function validateTimeout(milliseconds: number): void {
+  if (!(milliseconds > 0 && milliseconds <= timeoutMillisecondsMax))
+    throw new ActorMessageError(`An invocation waits for more than 0 and at most ${timeoutMillisecondsMax} ms, not ${milliseconds}`);
 }
 
 /** @throws {LimitError} */

@@ -20,11 +20,11 @@ import {
   MailboxFullError,
   UnknownActorTypeError,
 } from "./actor.ts";
-import { actorName, describeActor, validateActorId, validateActorType, validateInvocationId } from "./actor-id.ts";
+import { actorName, describeActor, validateActorId, validateActorType, validateInvocationId, validateTimeout } from "./actor-id.ts";
 import { reminderSlot } from "./actor-rows.ts";
 import { Envelope, type Invocation, type Task } from "./envelope.ts";
 import { fingerprint } from "./fingerprint.ts";
-import { type ActorLimits, defaultActorLimits, timeoutMillisecondsDefault, timeoutMillisecondsMax } from "./limits.ts";
+import { type ActorLimits, defaultActorLimits, timeoutMillisecondsDefault } from "./limits.ts";
 import { type ActivationOwner, type HandedOver, LiveActivation } from "./live-activation.ts";
 import { Mailbox } from "./mailbox.ts";
 import { estimateBytes } from "./message-size.ts";
@@ -366,8 +366,7 @@ export class ActorRuntime implements Actors {
 function makeEnvelope(id: ActorId, task: Task, options: InvokeOptions, limits: ActorLimits): Envelope {
   const { timeoutMilliseconds: timeout, invocationId, signal } = options;
   if (signal?.aborted === true) throw new CancelledError("The caller gave the invocation up before it began", { cause: signal.reason });
-  if (timeout !== undefined && !(timeout > 0 && timeout <= timeoutMillisecondsMax))
-    throw new ActorMessageError(`An invocation waits for more than 0 and at most ${timeoutMillisecondsMax} ms, not ${timeout}`);
+  if (timeout !== undefined) validateTimeout(timeout);
   if (task.kind !== "message") return new Envelope(task);
   const bytes = estimateBytes(task.message, limits.mailboxBytes);
   if (bytes > limits.mailboxBytes)

@@ -4,7 +4,7 @@ import { InvariantError } from "../base/assert.ts";
 import { encodeTuple } from "../base/tuple.ts";
 import { actor, startNode } from "../../test/support/actor-node.ts";
 import { settle } from "../../test/support/manual-environment.ts";
-import { LimitError } from "../storage/store.ts";
+import { LimitError, storeLimits } from "../storage/store.ts";
 import { ActivationLostError, type ActorType, type Turn } from "./actor.ts";
 
 type Work = (turn: Turn, own: { field: number }) => Promise<unknown>;
@@ -203,8 +203,8 @@ test("A turn that writes more than a batch can hold fails, leaves nothing, and o
   await assert.rejects(runtime.invoke(one, large), LimitError);
   assert.deepEqual(await runtime.invoke(one, async (turn: Turn) => await turn.state.list([], { limit: 10 })), []);
   await assert.rejects(
-    runtime.invoke(one, async (turn: Turn) => turn.state.set(["row"], "x".repeat(100_001))),
-    /at most 100000 bytes of JSON, not 100003/,
+    runtime.invoke(one, async (turn: Turn) => turn.state.set(["row"], "x".repeat(storeLimits.valueBytes))),
+    new RegExp(`at most ${storeLimits.valueBytes} bytes of JSON, not ${storeLimits.valueBytes + 2}`),
   );
   await assert.rejects(
     runtime.invoke(one, async (turn: Turn) => turn.state.set(["k".repeat(10_001)], 1)),

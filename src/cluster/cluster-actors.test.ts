@@ -79,7 +79,11 @@ test("An error of an actor at another node is of its own class, with its fields"
 test("An id that is not valid, or a reply that takes too long, is an error at the caller as if the actor were local", async () => {
   const world = new LedgerCluster();
   const [a, b] = await ups(world, "a", "b");
-  await assert.rejects(send(a!, { project: "test", type: "ledger", key: "" }, read), ActorMessageError);
+  for (const id of [{ ...ledger(""), key: "" }, ledger("\ud800"), { ...ledger("x"), project: "" }, { ...ledger("x"), type: "a b" }])
+    await assert.rejects(send(a!, id, read), ActorMessageError);
+  for (const timeoutMilliseconds of [0, -1, Number.NaN, 1e9])
+    await assert.rejects(send(a!, world.ledgerAt(b!), read, { timeoutMilliseconds }), ActorMessageError);
+  await assert.rejects(send(a!, world.ledgerAt(b!), read, { signal: AbortSignal.abort() }), CancelledError);
   await assert.rejects(send(a!, world.ledgerAt(b!), read, { invocationId: "" }), ActorMessageError);
   const waiting = send(a!, world.ledgerAt(b!), { method: "wait" }, { timeoutMilliseconds: 1_000 });
   await assert.rejects(world.until(waiting), (error) => error instanceof DeadlineExceededError && error.started);

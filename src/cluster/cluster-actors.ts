@@ -1,6 +1,6 @@
 /** The actors of all nodes, as one node sees them: those that are here, and the way to the others. */
-import { ActorElsewhereError, type ActorId, type Actors, type ActorType, type InvokeOptions } from "../actors/actor.ts";
-import { actorName, describeActor } from "../actors/actor-id.ts";
+import { ActorElsewhereError, type ActorId, type Actors, type ActorType, CancelledError, type InvokeOptions } from "../actors/actor.ts";
+import { actorName, describeActor, validateTimeout } from "../actors/actor-id.ts";
 import { ActorRuntime } from "../actors/actor-runtime.ts";
 import { holderOf } from "../actors/holder.ts";
 import { type ActorLimits, defaultActorLimits, timeoutMillisecondsDefault } from "../actors/limits.ts";
@@ -92,16 +92,18 @@ export class ClusterActors implements Actors, ReminderSharing {
 
   async invoke<Reply>(id: ActorId, message: unknown, options: InvokeOptions = {}): Promise<Reply> {
     let { invocationId, recordOnlyWrites = false } = options;
-    const { signal } = options;
+    const { signal, timeoutMilliseconds = timeoutMillisecondsDefault } = options;
+    validateTimeout(timeoutMilliseconds);
+    if (signal?.aborted === true) throw new CancelledError("The caller gave the invocation up before it began", { cause: signal.reason });
     return await this.#router.deliver<Reply>({
       id,
-      timeoutMilliseconds: options.timeoutMilliseconds ?? timeoutMillisecondsDefault,
+      timeoutMilliseconds,
       signal,
       isRepeatable: () => invocationId !== undefined,
-      here: async (timeoutMilliseconds) =>
+      here: async (left) =>
         await this.runtime.invoke<Reply>(id, message, {
           ...options,
-          timeoutMilliseconds,
+          timeoutMilliseconds: left,
           ...(invocationId === undefined ? {} : { invocationId, recordOnlyWrites }),
         }),
       there: async (address, callOptions) => {

@@ -103,7 +103,7 @@ export class Rebalancer {
   }
 
   async #pass(): Promise<void> {
-    const { environment, placement, runtime, migration } = this.#parts;
+    const { placement, runtime } = this.#parts;
     const { signal } = this.#stop;
     const misplaced: { readonly id: ActorId; readonly isBusy: boolean }[] = [];
     for (const activation of runtime.activations()) {
@@ -111,16 +111,25 @@ export class Rebalancer {
       if (target !== undefined && target.node !== placement.node) misplaced.push(activation);
       if (misplaced.length === rebalancedMax) break;
     }
+    const moving = new Set<Promise<void>>();
     for (const activation of misplaced) {
       await this.#bucket.take(signal);
+      if (moving.size === movingMax) await Promise.race(moving);
       if (signal.aborted) return;
       const { id } = activation;
       // Things may have changed since the pass began.
       const target = placement.choose(actorName(id));
       if (!placement.isUp || target === undefined || target.node === placement.node || !runtime.has(id)) continue;
       if (!activation.isBusy) runtime.evict(id);
-      else if ((await migration.isAdmitted(target)) && (await migration.move(id, target, { wake: true })) !== undefined)
-        environment.probe("cluster.rebalanced");
+      else {
+        const move = this.#move(id).finally(() => moving.delete(move));
+        moving.add(move);
+      }
     }
+    await Promise.all(moving);
+  }
+
+  async #move(id: ActorId): Promise<void> {
+    if (await moveAway(this.#parts, id)) this.#parts.environment.probe("cluster.rebalanced");
   }
 }

@@ -8,13 +8,14 @@
  * | `("", "member-changes")`     | a counter that grows when a member joins or changes its state: a hint  |
  */
 import { memberKey, memberPrefix } from "../actors/actor-rows.ts";
+import { keyAfter } from "../base/bytes.ts";
 import { decodeJson, encodeJson } from "../base/json.ts";
 import { encodeTuple, tupleRange } from "../base/tuple.ts";
 import type { Check, Entry, Store, Version, Write } from "../storage/store.ts";
 import type { Member } from "./cluster.ts";
 
-/** Of one cluster, with those that died lately. */
-export const membersMax = 1_000;
+/** Nodes that live, or died lately, are few: one page, unless something starts nodes in a loop. */
+const pageRows = 1_000;
 
 export const changesKey: Uint8Array = encodeTuple(["", "member-changes"]);
 
@@ -31,8 +32,14 @@ export interface NameRow {
 }
 
 export async function readMembers(store: Store): Promise<readonly MemberRow[]> {
-  const [answer] = await store.read([{ ...tupleRange(memberPrefix), limit: membersMax }]);
-  return answer!.map(decodeMember);
+  const { begin, end } = tupleRange(memberPrefix);
+  const rows: MemberRow[] = [];
+  for (let from = begin; ;) {
+    const [page] = await store.read([{ begin: from, end, limit: pageRows }]);
+    rows.push(...page!.map(decodeMember));
+    if (page!.length < pageRows) return rows;
+    from = keyAfter(page!.at(-1)!.key);
+  }
 }
 
 export async function readMember(store: Store, node: string): Promise<MemberRow | undefined> {

@@ -38,6 +38,7 @@ import {
   readName,
 } from "./member-rows.ts";
 import { Observations } from "./observations.ts";
+import { declareDead, reportDead } from "./report-dead.ts";
 import type { NodeAddress } from "./transport.ts";
 
 /** How long the row of a dead member stays, for people to see. */
@@ -45,7 +46,6 @@ const deadMilliseconds = 600_000;
 /** How often the processes of this host are looked at. */
 const witnessMilliseconds = 100;
 const joinAttemptsMax = 16;
-const markAttemptsMax = 8;
 /** Dead nodes that are remembered; one that is forgotten is only looked up again. */
 const goneMax = 10_000;
 
@@ -210,13 +210,9 @@ export class Membership {
     this.#stop.abort();
   }
 
-  /** Says that a node is dead: for who has seen its process end. The actors of one that still runs may answer stale reads. */
+  /** Says that a node is dead, for whoever has seen its process end (see `reportDead`). */
   async markDead(node: string): Promise<void> {
-    const { store } = this.#options;
-    for (let attempt = 1; attempt <= markAttemptsMax; attempt++) {
-      const row = await readMember(store, node);
-      if (row === undefined || row.member.state === "dead" || (await this.#evict(row, "it was reported to have ended"))) break;
-    }
+    await reportDead(this.#options.store, this.#options.environment, node);
     await this.#observe();
   }
 
@@ -394,14 +390,11 @@ export class Membership {
   }
 
   /** False: the member has shown a sign of life meanwhile. */
-  async #evict({ member, version }: MemberRow, why: string): Promise<boolean> {
-    const outcome = await this.#commit({
-      checks: [memberCheck(member.node, version)],
-      writes: [memberWrite({ ...member, state: "dead", beat: member.beat + 1 }), announcement()],
-    });
-    if (!outcome.ok) return false;
-    this.#options.environment.probe("cluster.evicted");
-    this.#options.environment.log.write("warn", "A node is dead", { node: member.node, why });
+  async #evict(row: MemberRow, why: string): Promise<boolean> {
+    const { store, environment } = this.#options;
+    if (!(await declareDead(store, environment, row))) return false;
+    environment.probe("cluster.evicted");
+    environment.log.write("warn", "A node is dead", { node: row.member.node, why });
     return true;
   }
 

@@ -15,7 +15,7 @@ import {
   DeadlineExceededError,
   MailboxFullError,
 } from "../actors/actor.ts";
-import { actorName, describeActor } from "../actors/actor-id.ts";
+import { actorName, describeActor, validateActorId } from "../actors/actor-id.ts";
 import type { ActorRuntime } from "../actors/actor-runtime.ts";
 import type { Environment } from "../environment/environment.ts";
 import { type ClusterTimings, evictionMilliseconds, hopsMax } from "./cluster.ts";
@@ -95,6 +95,7 @@ export class Router {
     const { id } = delivery;
     const { clock } = this.#environment;
     const name = actorName(id);
+    if (!this.#runtime.has(id)) validateActorId(id);
     const attempts: Attempts = { startedAt: clock.elapsed(), failingSince: undefined, redirects: 0, failures: 0, isDoubtful: false };
     let redirect: string | undefined;
     for (;;) {
@@ -144,6 +145,8 @@ export class Router {
 
   #judge(error: Error, node: string | undefined, delivery: Delivery<unknown>, attempts: Attempts): Next {
     const isHere = node === this.#placement.node;
+    if (!isHere && delivery.signal?.aborted === true)
+      return { kind: "throw", error: new CancelledError("The caller gave the invocation up", { cause: delivery.signal.reason }) };
     if (error instanceof ActorElsewhereError && error.owner !== undefined && error.owner !== node)
       return { kind: "follow", owner: error.owner };
     if (error instanceof OverloadedError)
@@ -160,8 +163,6 @@ export class Router {
     const isLost = error instanceof ReplyLostError || error instanceof ActivationLostError;
     if (!isCertain && !isLost) return { kind: "throw", error };
     if (!isCertain) attempts.isDoubtful = true;
-    if (delivery.signal?.aborted === true)
-      return { kind: "throw", error: new CancelledError("The caller gave the invocation up", { cause: delivery.signal.reason }) };
     const now = this.#environment.clock.elapsed();
     if (now - attempts.startedAt >= delivery.timeoutMilliseconds) return { kind: "throw", error: lateError(delivery, attempts) };
     if (!isCertain && !delivery.isRepeatable())

@@ -167,3 +167,11 @@ for (const [level, expected] of [
 }
 
 test("Probes do nothing in production", () => assert.doesNotThrow(() => new RealEnvironment().probe()));
+
+test("Ids grow, also within one millisecond, and have the shape of version 4", () => {
+  const { random } = new RealEnvironment();
+  const ids = Array.from({ length: 10_000 }, () => random.uuid());
+  assert.deepEqual(ids, ids.toSorted());
+  assert.equal(new Set(ids).size, ids.length);
+  for (const id of ids.slice(0, 100)) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+});

@@ -12,7 +12,7 @@
  * F3. A check that fails in a later attempt speaks for the earlier ones: their checks held, so the row has changed
  *     since, and they have a read conflict on it.
  *
- * docs/decisions/0005-foundationdb.md has the reasons.
+ * docs/decisions/0008-versions-in-foundationdb.md has the reasons.
  */
 import { bytesToMapKey, compareBytes } from "../base/bytes.ts";
 import { addToCounter } from "./counter.ts";
@@ -42,7 +42,8 @@ export async function prepareBatch(transaction: FoundationDbTransaction, rows: F
   if (applied !== undefined) return { outcome: { ok: true, version: decodeVersion(applied) }, isDecided: true };
   if (failedCheck >= 0) return { outcome: { ok: false, failedCheck }, isDecided: true };
   if (ids[0] === undefined) return { outcome: { ok: true, version }, isDecided: true };
-  // Another attempt may have read in the next bucket and be faster (F2).
+  // Another attempt may read in the next bucket and be faster (F2). Where that bucket's first batch sweeps away the one
+  // before this, the sweep conflicts too; a cluster's first bucket has none before it.
   transaction.addReadConflictKey(rows.idKey(bucket + 1, batch.id));
   transaction.set(ids[0], encodeEntryValue(version, nothing));
   for (const write of batch.writes) addWrite(transaction, rows, { write, version, counters });

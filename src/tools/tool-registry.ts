@@ -75,7 +75,8 @@ export class ToolRegistry {
     const stored = new Map((await readTools(store, project, ids)).map((record) => [record.id, record]));
     const changed = wanted.filter((entry, at) => !isCurrent(entry, stored.get(ids[at]!)));
     // One transaction for each, so that many long descriptions never make one batch too large.
-    for (const entry of changed) await transact(store, environment, (transaction) => seedOne(transaction, environment, project, entry));
+    for (const [at, entry] of changed.entries())
+      await transact(store, environment, (transaction) => seedOne(transaction, environment, project, entry, at));
     return await readTools(store, project, ids);
   }
 
@@ -85,7 +86,8 @@ export class ToolRegistry {
   }
 }
 
-async function seedOne(transaction: Transaction, environment: Environment, project: string, entry: Entry): Promise<void> {
+/** `at` sets the times of tools apart that are seeded in one millisecond, so that lists have them in one order. */
+async function seedOne(transaction: Transaction, environment: Environment, project: string, entry: Entry, at: number): Promise<void> {
   const { tool, type } = entry;
   const existing = await findToolByName(transaction, project, tool.name);
   const id = baseToolId(project, tool.name);
@@ -93,6 +95,7 @@ async function seedOne(transaction: Transaction, environment: Environment, proje
     const record = newTool(environment, { json_schema: schemaOf(tool), source_type: "json" });
     await insertTool(transaction, project, {
       ...record,
+      created_at: new Date(environment.clock.now() + at).toISOString(),
       id,
       tool_type: type,
       source_type: type === "custom" ? inProcess : "python",

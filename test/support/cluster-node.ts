@@ -134,7 +134,11 @@ export class LedgerCluster extends TestCluster {
   readonly log: LedgerLog = { activations: [], reminders: [], handedOver: [] };
 
   async up(name: string, options: Parameters<TestCluster["start"]>[2] = {}): Promise<ClusterNode> {
-    return await this.start(name, (environment) => [ledgerType(this.log, name, environment)], { errors: [LedgerError], ...options });
+    return await this.start(name, (environment) => this.types(name, environment), { errors: [LedgerError], ...options });
+  }
+
+  types(name: string, environment: NodeEnvironment): readonly ActorType[] {
+    return [ledgerType(this.log, name, environment)];
   }
 
   /** A ledger that the members as they are now would place on `node`. */
