@@ -2,7 +2,11 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ServerProcess } from "../../examples/start-server.ts";
+import type { ActorType } from "../../src/actors/actor.ts";
+import { RealEnvironment } from "../../src/environment/real-environment.ts";
+import { createKelpie, type KelpieOptions } from "../../src/kelpie.ts";
 import { PostgresServer, postgresMissing } from "../../src/storage/testing/postgres-server.ts";
 import { kelpie } from "./kelpie-command.ts";
 import { answerFrom, clusterAt, membersAt, newAgent } from "./cluster-client.ts";
@@ -91,3 +95,40 @@ test("Two nodes over PostgreSQL need the same secret, and share their agents", {
   }
   assert.ok(!JSON.stringify(await clusterAt(node1.url)).includes("right"));
 });
+
+/** Answers how many activations of it there have been. */
+function activationCounter(): ActorType<null, number> {
+  let activations = 0;
+  return {
+    type: "activations",
+    create: () => {
+      const mine = ++activations;
+      return { receive: async () => mine };
+    },
+  };
+}
+
+const cluster = { name: "node1", secret: "a-secret-of-this-test", onFenced: (reason: Error) => assert.fail(reason) };
+for (const [what, options] of [
+  ["A server alone", {}],
+  ["A node of a cluster", { cluster }],
+] satisfies [string, Partial<KelpieOptions>][])
+  test(`${what} forgets its activations when PostgreSQL has failed over`, { skip }, async () => {
+    await using kelpie = await createKelpie({
+      storeAddress: postgres.tcpAddress(),
+      environment: new RealEnvironment({ level: "error" }),
+      actors: [activationCounter()],
+      ...options,
+    });
+    const ask = async (): Promise<number> => await kelpie.actors.invoke<number>({ project: "p", type: "activations", key: "k" }, null);
+    assert.equal(await ask(), 1);
+    assert.equal(await ask(), 1);
+    await postgres.stop("fast");
+    postgres.makeStandby();
+    await postgres.resume();
+    postgres.query("SELECT pg_promote()");
+    // The change shows with the next answer of the server.
+    await kelpie.store.read([{ key: Buffer.from("any") }]);
+    for (let seen = await ask(); seen === 1; seen = await ask()) await sleep(50);
+    assert.equal(await ask(), 2);
+  });
