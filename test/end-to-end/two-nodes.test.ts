@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ServerProcess } from "../../examples/start-server.ts";
@@ -158,11 +159,25 @@ test("A node that cannot join says why in one line", async () => {
   assert.equal(existsSync(other), false);
 });
 
+/** Two that nothing listens on. */
+async function freePorts(): Promise<[string, string]> {
+  const servers = [createServer(), createServer()] as const;
+  const ports = await Promise.all(
+    servers.map(async (server) => {
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      return String((server.address() as AddressInfo).port);
+    }),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return [ports[0]!, ports[1]!];
+}
+
 const isMissing = ["bash", "curl"].find((program) => spawnSync(program, ["--version"]).status !== 0);
 test("examples/two-nodes.sh shows it", { skip: isMissing === undefined ? false : `${isMissing} is not installed` }, async () => {
   const script = join(import.meta.dirname, "..", "..", "examples", "two-nodes.sh");
+  const [PORT1, PORT2] = await freePorts();
   const outcome = await new Promise<{ readonly code: unknown; readonly output: string }>((resolve) =>
-    execFile("bash", [script], { timeout: 120_000 }, (error, stdout, stderr) =>
+    execFile("bash", [script], { timeout: 120_000, env: { ...process.env, PORT1, PORT2 } }, (error, stdout, stderr) =>
       resolve({ code: error?.code ?? error?.signal ?? 0, output: stdout + stderr }),
     ),
   );
