@@ -125,7 +125,9 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   // Whoever listens to a run hears of the stop before its step is finished, and the step is finished before the store closes.
   const close = async (): Promise<void> => {
     // While it is still served: who talks to this node is not to notice.
-    await cluster?.drain();
+    await cluster?.drain().catch((error: unknown) => {
+      environment.log.write("warn", "A node could not give its actors away; they stop here, and go on elsewhere", { error });
+    });
     await Promise.all([...listenings].map((listening) => listening.close(options.stopMilliseconds ?? stopMillisecondsDefault)));
     await all.disposeAsync();
   };
