@@ -43,17 +43,22 @@ export class ServerProcess implements AsyncDisposable {
     return await this.#end("SIGTERM");
   }
 
+  /** Resolves with the exit code when it has ended. */
+  async ended(): Promise<number | null> {
+    return await this.#end();
+  }
+
   /** Starts it again on the same data and the same port. */
   async restart(): Promise<void> {
     this.#child = (await startChild(this.folder, new URL(this.url).port, this.#variables)).child;
   }
 
-  async #end(signal: "SIGKILL" | "SIGTERM"): Promise<number | null> {
+  async #end(signal?: "SIGKILL" | "SIGTERM"): Promise<number | null> {
     const child = this.#child;
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
     return await new Promise((resolve) => {
       child.once("exit", resolve);
-      child.kill(signal);
+      if (signal !== undefined) child.kill(signal);
     });
   }
 
@@ -69,7 +74,10 @@ async function startChild(
   variables: Readonly<Record<string, string>>,
 ): Promise<{ readonly child: ChildProcess; readonly url: string }> {
   const environment = { PATH: process.env.PATH, HOME: folder, KELPIE_DISCOVER_LOCAL: "no", ...variables };
-  const child = spawn(process.execPath, [main, "serve", "--json", "--port", port, "--data", folder], {
+  // A node that joins a cluster on this machine finds its store by itself.
+  const data = variables.KELPIE_JOIN === undefined ? ["--data", folder] : [];
+  const child = spawn(process.execPath, [main, "serve", "--json", "--port", port, ...data], {
+    cwd: folder,
     env: environment,
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -13,6 +13,13 @@ test("Without flags and variables everything has its default", () => {
     host: "127.0.0.1",
     apiKey: undefined,
     dataDirectory: ".kelpie",
+    storeAddress: undefined,
+    nodeName: undefined,
+    join: undefined,
+    clusterSecret: undefined,
+    clusterHost: "127.0.0.1",
+    clusterPort: 0,
+    capacity: 1,
     defaultModel: undefined,
     logLevel: "warn",
     logFormat: "text",
@@ -31,6 +38,13 @@ test("A flag comes before Kelpie's variable, and that before another program's n
   assert.equal(load({}, { PORT: "3" }).config.port, 3);
   assert.equal(load({}, { LETTA_SERVER_PASSWORD: "a-password" }).config.apiKey, "a-password");
   assert.equal(load({}, { LETTA_DEFAULT_LLM_HANDLE: "openai/gpt-5" }).config.defaultModel, "openai/gpt-5");
+});
+
+test("A node to join is named as people write it, or by its URL", () => {
+  for (const join of ["localhost:8283", "http://localhost:8283", "http://localhost:8283/"])
+    assert.equal(load({ join }).config.join, "http://localhost:8283");
+  assert.equal(load({ join: "[::1]:8283" }).config.join, "http://[::1]:8283");
+  assert.equal(load({ join: "https://kelpie.example" }).config.join, "https://kelpie.example");
 });
 
 test("An empty variable counts as not set", () => {
@@ -55,6 +69,14 @@ test("Variables of Letta V1 that mean nothing here are named, with the reason", 
   assert.match(warnings[0]!, /LETTA_PG_URI is ignored: .*store file/);
 });
 
+test("Settings of clusters that mean nothing to a server alone are named", () => {
+  const variables = { KELPIE_CLUSTER_SECRET: "a-secret-of-this-test", KELPIE_CAPACITY: "2" };
+  const { warnings } = load({}, variables);
+  assert.equal(warnings.length, 2);
+  assert.match(warnings[0]!, /^KELPIE_CLUSTER_SECRET is ignored: .*KELPIE_NODE/);
+  assert.deepEqual(load({ node: "node1" }, variables).warnings, []);
+});
+
 for (const [flags, variables, message] of [
   [{ port: "http" }, {}, '--port must be a whole number from 0 to 65535, not "http"'],
   [{ port: "65536" }, {}, '--port must be a whole number from 0 to 65535, not "65536"'],
@@ -73,6 +95,17 @@ for (const [flags, variables, message] of [
     { OPENAI_API_KEY: "sk-1\n" },
     "OPENAI_API_KEY must be visible ASCII characters: there is a space, a line break or a foreign letter in it",
   ],
+  [{}, { KELPIE_STORE: "mysql://kelpie:hidden@db/k" }, "KELPIE_STORE must be a URL like postgres://user:password@host:5432/database"],
+  [{ store: "postgres://" }, {}, "--store must be a URL like postgres://user:password@host:5432/database"],
+  [{ node: "node 1" }, {}, '--node must be 1 to 63 characters of a-z A-Z 0-9 . _ -, not "node 1"'],
+  [{ join: "localhost:8283/v1" }, {}, '--join must be the address of a node\'s API, such as localhost:8283, not "localhost:8283/v1"'],
+  [{ join: "::" }, {}, '--join must be the address of a node\'s API, such as localhost:8283, not "::"'],
+  [
+    { "cluster-host": "0.0.0.0" },
+    {},
+    '--cluster-host must be the host name or IP address by which other nodes reach this one, not "0.0.0.0"',
+  ],
+  [{}, { KELPIE_CLUSTER_SECRET: "short" }, "KELPIE_CLUSTER_SECRET must be at least 16 visible ASCII characters, without spaces"],
   [{ "discover-local": "true" }, {}, '--discover-local must be yes or no, not "true"'],
   [{}, { SECURE: "true" }, "SECURE asks for a key, and none is set: set KELPIE_API_KEY"],
 ] as const)

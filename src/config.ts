@@ -15,6 +15,13 @@ export interface Config {
   readonly host: string;
   readonly apiKey: string | undefined;
   readonly dataDirectory: string;
+  readonly storeAddress: string | undefined;
+  readonly nodeName: string | undefined;
+  readonly join: string | undefined;
+  readonly clusterSecret: string | undefined;
+  readonly clusterHost: string;
+  readonly clusterPort: number;
+  readonly capacity: number;
   readonly defaultModel: string | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
@@ -67,6 +74,62 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     ...pattern("folder", /\S/, "the path of a folder"),
     default: ".kelpie",
     meaning: "Where the store file `kelpie.db` is; made if it is missing",
+  },
+  storeAddress: {
+    flag: "store",
+    variables: ["KELPIE_STORE"],
+    ...optional({ type: "PostgreSQL URL", parse: parsePostgresUrl }),
+    default: undefined,
+    isSecret: true,
+    meaning:
+      "A database of PostgreSQL in place of the store file: `postgres://user:password@host:port/database`. One with a password belongs in the variable",
+  },
+  nodeName: {
+    flag: "node",
+    variables: ["KELPIE_NODE"],
+    ...optional(pattern("name", /^[a-zA-Z0-9._-]{1,63}$/, "1 to 63 characters of a-z A-Z 0-9 . _ -")),
+    default: undefined,
+    meaning: "What this node is called: with a name it shares its agents with other nodes, and they can join it",
+  },
+  join: {
+    flag: "join",
+    variables: ["KELPIE_JOIN"],
+    ...optional({ type: "address", parse: parseServerAddress }),
+    default: undefined,
+    meaning: "Where a node of the cluster serves its API, such as `localhost:8283`: this one joins it, over the same store",
+  },
+  clusterSecret: {
+    variables: ["KELPIE_CLUSTER_SECRET"],
+    ...optional(pattern("secret", /^[\x21-\x7e]{16,}$/, "at least 16 visible ASCII characters, without spaces")),
+    default: undefined,
+    isSecret: true,
+    meaning:
+      "What the nodes of a cluster know and nobody else does. Nodes of one host over one store file need none: they keep one beside it",
+  },
+  clusterHost: {
+    flag: "cluster-host",
+    variables: ["KELPIE_CLUSTER_HOST"],
+    ...pattern(
+      "host name or address",
+      /^(?!0\.0\.0\.0$|::$)[a-z0-9.:_-]+$/i,
+      "the host name or IP address by which other nodes reach this one",
+    ),
+    default: "127.0.0.1",
+    meaning: "The address of this host at which other nodes reach this one",
+  },
+  clusterPort: {
+    flag: "cluster-port",
+    variables: ["KELPIE_CLUSTER_PORT"],
+    ...integer(0, 65_535),
+    default: 0,
+    meaning: "The port at which other nodes reach this one; 0 takes any free one",
+  },
+  capacity: {
+    flag: "capacity",
+    variables: ["KELPIE_CAPACITY"],
+    ...integer(1, 1_000_000),
+    default: 1,
+    meaning: "This node's share of the agents, relative to that of the others",
   },
   defaultModel: {
     flag: "model",
@@ -176,7 +239,7 @@ export const clientVariables: readonly { readonly name: string; readonly meaning
   { name: "NO_COLOR", meaning: "Anything but empty: no colours" },
 ];
 
-const noDatabase = "Kelpie keeps everything in its own store file and uses no PostgreSQL or Redis";
+const noDatabase = "Kelpie keeps everything in its own store file, or in the PostgreSQL that KELPIE_STORE names";
 const noContainers = "Kelpie does not run tools' code yet";
 
 /** Variables of Letta V1 that mean nothing here, and why. */
@@ -228,7 +291,7 @@ export function loadConfig(flags: ReadonlyMap<string, string>, variables: Readon
   const secure = secureVariables.find((name) => /^(true|1|yes)$/i.test(variables[name] ?? ""));
   if (secure !== undefined && config.apiKey === undefined)
     throw new ConfigError(`${secure} asks for a key, and none is set: set KELPIE_API_KEY`);
-  return { config, providers: providersIn(variables), warnings: warningsFor(variables) };
+  return { config, providers: providersIn(variables), warnings: [...warningsFor(variables), ...warningsOfAlone(config)] };
 }
 
 function refuseUnknown(flags: ReadonlyMap<string, string>, variables: Readonly<Record<string, string | undefined>>): void {
@@ -283,6 +346,14 @@ function warningsFor(variables: Readonly<Record<string, string | undefined>>): s
   ];
 }
 
+/** Settings of clusters mean nothing to a server that is alone. */
+function warningsOfAlone(config: Config): string[] {
+  if (config.nodeName !== undefined || config.join !== undefined) return [];
+  return (["clusterSecret", "clusterPort", "capacity"] as const)
+    .filter((name) => config[name] !== settings[name].default)
+    .map((name) => `${settings[name].variables[0]} is ignored: this server is alone, as neither KELPIE_NODE nor --join is given`);
+}
+
 type Parser<T> = Pick<Setting<T>, "type" | "parse">;
 
 function integer(min: number, max: number): Parser<number> {
@@ -298,6 +369,19 @@ function integer(min: number, max: number): Parser<number> {
 
 function pattern(type: string, expression: RegExp, expected: string): Parser<string> {
   return { type, parse: (text) => (expression.test(text) ? { value: text } : { expected }) };
+}
+
+function parsePostgresUrl(text: string): ReturnType<Setting<string>["parse"]> {
+  const isValid = /^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text);
+  return isValid ? { value: text } : { expected: "a URL like postgres://user:password@host:5432/database" };
+}
+
+/** As an address without a scheme, as people write it, or as the URL that a node shows when it is ready. */
+function parseServerAddress(text: string): ReturnType<Setting<string>["parse"]> {
+  const url = URL.parse(/^https?:\/\//.test(text) ? text : `http://${text}`);
+  return url === null || /\s/.test(text) || url.pathname !== "/" || url.search !== "" || url.username !== ""
+    ? { expected: "the address of a node's API, such as localhost:8283" }
+    : { value: url.origin };
 }
 
 function oneOf<T extends string>(...values: readonly T[]): Parser<T> {

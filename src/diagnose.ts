@@ -3,10 +3,13 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
 import type { Finding } from "./cli/program.ts";
-import { storeFile } from "./kelpie.ts";
+import { JoinError } from "./cluster/join.ts";
 import { demoModelInfo } from "./models/demo-model.ts";
 import type { ModelCatalogue } from "./models/model-catalogue.ts";
+import { lookAt } from "./join-cluster.ts";
+import { describePlace, placeOf, type StorePlace } from "./open-store.ts";
 import { loadServices } from "./serve.ts";
+import { PostgresStore } from "./storage/postgres-store.ts";
 import { checkStoreFile } from "./storage/sqlite-file.ts";
 
 export async function diagnose(
@@ -17,7 +20,7 @@ export async function diagnose(
   const keys = Object.keys(providers);
   return [
     nodeFinding(),
-    storeFinding(storeFile(config.dataDirectory)),
+    config.join === undefined ? await storeFinding(placeOf(config)) : await clusterFinding(config.join, config.apiKey),
     await portFinding(config.port, config.host),
     keyFinding(config.apiKey !== undefined, config.host),
     keys.length === 0
@@ -45,7 +48,35 @@ function nodeFinding(): Finding {
       };
 }
 
-function storeFinding(path: string): Finding {
+async function storeFinding(place: StorePlace): Promise<Finding> {
+  return place.kind === "sqlite" ? fileFinding(place.path) : await databaseFinding(place);
+}
+
+/** A node that joins takes the cluster's store. */
+async function clusterFinding(origin: string, apiKey: string | undefined): Promise<Finding> {
+  const subject = "cluster";
+  try {
+    const { members, store } = await lookAt(origin, apiKey);
+    const names = members.map(({ name }) => name).join(", ");
+    return { subject, state: "ok", detail: `${names} over ${store.kind === "sqlite" ? store.path : store.url}` };
+  } catch (error) {
+    if (error instanceof JoinError) return { subject, state: "problem", detail: error.message };
+    throw error;
+  }
+}
+
+async function databaseFinding(place: StorePlace & { readonly kind: "postgres" }): Promise<Finding> {
+  const subject = "store";
+  try {
+    const { isMade, warnings } = await PostgresStore.inspect(place.address);
+    const detail = [`${describePlace(place)} ${isMade ? "is Kelpie's" : "has no store yet, and one will be made"}`, ...warnings].join("; ");
+    return { subject, state: warnings.length === 0 ? "ok" : "note", detail };
+  } catch (error) {
+    return { subject, state: "problem", detail: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function fileFinding(path: string): Finding {
   const subject = "store";
   try {
     if (!existsSync(path)) {

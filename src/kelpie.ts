@@ -7,36 +7,40 @@
  * const { url } = await kelpie.serve({ port: 8283 });
  * ```
  */
-import { join, resolve } from "node:path";
 import type { Actors, ActorType } from "./actors/actor.ts";
-import { ActorRuntime } from "./actors/actor-runtime.ts";
-import { HostProcessTable } from "./actors/host-process-table.ts";
-import { type ActorLimits, defaultActorLimits } from "./actors/limits.ts";
-import { SingleNodePlacement } from "./actors/single-node-placement.ts";
+import type { ActorLimits } from "./actors/limits.ts";
 import { createAgents } from "./agents/agents.ts";
 import { postCallback } from "./agents/post-callback.ts";
+import { shareFeeds } from "./agents/remote-feeds.ts";
 import type { Environment } from "./environment/environment.ts";
 import { holdProcess } from "./environment/hold-process.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
+import type { ClusterSettings } from "./join-cluster.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders } from "./models/providers.ts";
+import { openNode } from "./open-node.ts";
 import { type App, createApp } from "./server/app.ts";
 import { defaultProject } from "./server/authentication.ts";
 import { stopping } from "./server/http-error.ts";
 import { listen, type Listening } from "./server/listen.ts";
 import { loadProviders } from "./server/providers.ts";
-import { SqliteStore } from "./storage/sqlite-store.ts";
+import type { ClusterView } from "./server/services.ts";
 import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
 import { ToolRegistry } from "./tools/tool-registry.ts";
 
 export { actorOf, defineActor } from "./actors/define-actor.ts";
+export { storeFile } from "./open-store.ts";
 
 export interface KelpieOptions {
-  /** Where everything is kept. Whoever gives one closes it. By default a SQLite file in `dataDirectory`. */
+  /** Where everything is kept. Whoever gives one closes it. By default what `storeAddress` or `dataDirectory` name. */
   readonly store?: Store;
   /** For `kelpie.db`; made if it is missing. `.kelpie` by default. */
-  readonly dataDirectory?: string;
+  readonly dataDirectory?: string | undefined;
+  /** `postgres://user:password@host:port/database`, in place of the file. */
+  readonly storeAddress?: string | undefined;
+  /** Makes this process a node that shares its actors with others. It opens its store itself. */
+  readonly cluster?: ClusterSettings | undefined;
   readonly environment?: Environment;
   /** Kinds of actors beside agents. Those with `parse` can be called over HTTP. */
   readonly actors?: readonly ActorType[];
@@ -64,11 +68,15 @@ export interface Kelpie extends AsyncDisposable {
   readonly actors: Actors;
   readonly models: ModelCatalogue;
   readonly store: Store;
+  /** Where everything is kept, as it may be shown to anybody. */
+  readonly data: string;
+  /** The cluster, where this process is a node of one. */
+  readonly cluster: ClusterView | undefined;
   /** The HTTP API as a function of a request, without a socket and without a key. */
   readonly app: App;
   /** @throws {ListenError} */
   serve(options?: ServeOptions): Promise<Listening>;
-  /** Ends event streams so that they can be resumed, finishes turns and steps, commits, and closes what it opened. Runs go on at the next start. */
+  /** In a cluster gives its actors to the others. Ends event streams so that they can be resumed, finishes turns and steps, commits, and closes what it opened. Runs go on at the next start. */
   close(): Promise<void>;
 }
 
@@ -76,12 +84,7 @@ const stopMillisecondsDefault = 20_000;
 const defaultPort = 8283;
 const defaultHost = "127.0.0.1";
 
-/** The file of the store in a data directory. */
-export function storeFile(dataDirectory: string): string {
-  return resolve(join(dataDirectory, "kelpie.db"));
-}
-
-/** @throws {StoreFileError} @throws {StoreUnavailableError} The store cannot be opened. */
+/** @throws {StoreFileError} @throws {PostgresDatabaseError} @throws {StoreUnavailableError} @throws {JoinError} The store cannot be opened, or is not the cluster's. */
 export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie> {
   const environment = options.environment ?? new RealEnvironment();
   const models = options.models ?? new ModelCatalogue({ environment, providers: configuredProviders(options.providers ?? {}) });
@@ -89,16 +92,18 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   for (const tool of options.tools ?? []) tools.register(tool);
 
   await using opened = new AsyncDisposableStack();
-  const store = options.store ?? opened.use(await SqliteStore.open(storeFile(options.dataDirectory ?? ".kelpie")));
-  const placement = new SingleNodePlacement(store, environment, new HostProcessTable());
-  const actors = opened.use(new ActorRuntime({ store, environment, placement, limits: { ...defaultActorLimits, ...options.actorLimits } }));
+  const { dataDirectory, storeAddress, actorLimits } = options;
+  const parts = { environment, store: options.store, dataDirectory, storeAddress, actorLimits };
+  const node = opened.use(await openNode(parts, options.cluster));
+  const { store, actors, cluster } = node;
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
   const agents = createAgents({ store, environment, models, tools, actors, callback: postCallback });
   opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);
   await loadProviders({ store, environment, models }, defaultProject);
-  await actors.start();
+  if (cluster !== undefined) shareFeeds(agents.feeds, { store, environment, cluster });
+  await node.start();
 
   const services = {
     environment,
@@ -110,21 +115,28 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     agents: agents.directory,
     conversations: agents.conversations,
     feeds: agents.feeds,
+    cluster: node.view,
   };
   // Timers of the core keep no process alive, so until it is closed this does: a program may wait for nothing but one.
   opened.defer(holdProcess());
-  const parts = opened.move();
+  const all = opened.move();
   const listenings = new Set<Listening>();
   let closed: Promise<void> | undefined;
   // Whoever listens to a run hears of the stop before its step is finished, and the step is finished before the store closes.
   const close = async (): Promise<void> => {
+    // While it is still served: who talks to this node is not to notice.
+    await cluster?.drain().catch((error: unknown) => {
+      environment.log.write("warn", "A node could not give its actors away; they stop here, and go on elsewhere", { error });
+    });
     await Promise.all([...listenings].map((listening) => listening.close(options.stopMilliseconds ?? stopMillisecondsDefault)));
-    await parts.disposeAsync();
+    await all.disposeAsync();
   };
   return {
     actors,
     models,
     store,
+    data: node.data,
+    cluster: node.view,
     app: createApp(services),
     serve: async ({ port = defaultPort, host = defaultHost, apiKey } = {}) => {
       const closing = new AbortController();

@@ -1,14 +1,21 @@
 /** `kelpie serve` on this machine: settings in, a running server out. */
+import { hostname } from "node:os";
 import { RowDamagedError } from "./base/json.ts";
 import { CommandError, UsageError } from "./cli/command.ts";
 import type { RunningServer } from "./cli/program.ts";
-import { ConfigError, type LoadedConfig, loadConfig } from "./config.ts";
+import { IncompatibleNodeError, NodeNameTakenError } from "./cluster/cluster.ts";
+import { JoinError } from "./cluster/join.ts";
+import { HandshakeError } from "./cluster/transport.ts";
+import { type Config, ConfigError, type LoadedConfig, loadConfig, settings } from "./config.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
-import { createKelpie, storeFile } from "./kelpie.ts";
+import type { ClusterSettings } from "./join-cluster.ts";
+import { createKelpie } from "./kelpie.ts";
 import { ModelError, ModelNotFoundError } from "./models/model.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders, ProviderConfigurationError } from "./models/providers.ts";
 import { ListenError } from "./server/listen.ts";
+import type { ClusterView } from "./server/services.ts";
+import { PostgresDatabaseError } from "./storage/postgres-schema.ts";
 import { StoreFileError } from "./storage/sqlite-file.ts";
 import { StoreUnavailableError } from "./storage/store.ts";
 
@@ -18,8 +25,18 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
   const { config, warnings, providers, models, environment } = loadServices(options, variables);
   // Which model new agents get is known once the providers have told theirs; the store opens meanwhile.
   const asked = config.defaultModel === undefined && Object.keys(providers).length > 0 ? models.list() : undefined;
+  const fenced = Promise.withResolvers<Error>();
+  const cluster = clusterSettings(config, fenced.resolve);
   const kelpie = await opened(
-    createKelpie({ environment, models, dataDirectory: config.dataDirectory, stopMilliseconds: config.stopSeconds * 1_000 }),
+    createKelpie({
+      environment,
+      models,
+      dataDirectory:
+        config.join !== undefined && config.dataDirectory === settings.dataDirectory.default ? undefined : config.dataDirectory,
+      storeAddress: config.storeAddress,
+      cluster,
+      stopMilliseconds: config.stopSeconds * 1_000,
+    }),
   );
   try {
     await asked;
@@ -27,17 +44,38 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
     const listening = await opened(kelpie.serve({ port: config.port, host: config.host, apiKey: config.apiKey }));
     return {
       url: listening.url,
-      dataFile: storeFile(config.dataDirectory),
+      data: kelpie.data,
+      node: kelpie.cluster && describeNode(kelpie.cluster),
       model: models.defaultHandle,
       hasKey: config.apiKey !== undefined,
       warnings: missing === undefined ? warnings : [...warnings, missing],
       startMilliseconds: performance.now(),
+      fenced: fenced.promise,
       stop: () => kelpie.close(),
     };
   } catch (error) {
     await kelpie.close();
     throw error;
   }
+}
+
+function describeNode({ node, members }: ClusterView): string {
+  const others = members.filter((member) => member.node !== node).map(({ name }) => name);
+  const name = members.find((member) => member.node === node)?.name ?? node;
+  return `${name}, ${others.length === 0 ? "the only one so far" : `with ${others.join(", ")}`}`;
+}
+
+/** Undefined: this node is alone. */
+function clusterSettings(config: Config, onFenced: (reason: Error) => void): ClusterSettings | undefined {
+  const { nodeName, join, apiKey, clusterSecret: secret, clusterHost: host, clusterPort: port, capacity } = config;
+  if (nodeName === undefined && join === undefined) return undefined;
+  // Another one for every server of this host, and the same when it is started again.
+  const name =
+    nodeName ??
+    `${hostname()
+      .replaceAll(/[^a-zA-Z0-9._-]/g, "-")
+      .slice(0, 50)}-${config.port === 0 ? process.pid : config.port}`;
+  return { name, join, apiKey, secret, host, port, capacity, onFenced };
 }
 
 /** That the default model is not to be had now: it may be, once a provider is running or was made through the API. */
@@ -77,7 +115,17 @@ export function loadServices(
   }
 }
 
-const expectedErrors = [StoreFileError, StoreUnavailableError, RowDamagedError, ListenError];
+const expectedErrors = [
+  StoreFileError,
+  PostgresDatabaseError,
+  StoreUnavailableError,
+  RowDamagedError,
+  ListenError,
+  JoinError,
+  HandshakeError,
+  NodeNameTakenError,
+  IncompatibleNodeError,
+];
 
 /** What can be in the way of a start, and that a person can do something about. */
 async function opened<T>(opening: Promise<T>): Promise<T> {

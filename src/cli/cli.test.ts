@@ -4,7 +4,7 @@ import { runCommandLine } from "./cli.ts";
 import { CommandError, exitCodes } from "./command.ts";
 import { testProgram } from "./testing.ts";
 
-const commands = ["serve", "chat", "agents", "runs", "doctor"];
+const commands = ["serve", "chat", "agents", "runs", "nodes", "doctor"];
 
 test("Without a command, and with help, it lists the commands", async () => {
   for (const args of [[], ["help"], ["--help"], ["-h"]]) {
@@ -95,6 +95,16 @@ test("The first signal stops serve in good order, one long after it stops it at 
   assert.equal(await code, exitCodes.interrupted);
 });
 
+test("A node that the others take to be dead says so, and ends with a code of its own", async () => {
+  const fenced = Promise.withResolvers<Error>();
+  const { program } = servingProgram(fenced.promise);
+  const code = runCommandLine(["serve"], program);
+  await untilListening();
+  fenced.resolve(new Error("Node a#1 was taken to be dead"));
+  assert.equal(await code, exitCodes.fenced);
+  assert.match(program.notes(), /error: Node a#1 was taken to be dead.*start it again/);
+});
+
 test("doctor fails when something would keep the server from starting", async () => {
   const findings = [
     { subject: "Node", state: "ok", detail: "v24" },
@@ -108,17 +118,22 @@ test("doctor fails when something would keep the server from starting", async ()
   assert.deepEqual(JSON.parse(json.output()), findings.slice(0, 1));
 });
 
-function servingProgram(): { readonly program: ReturnType<typeof testProgram>; readonly stopped: PromiseWithResolvers<void> } {
+function servingProgram(fenced: Promise<Error> = new Promise(() => {})): {
+  readonly program: ReturnType<typeof testProgram>;
+  readonly stopped: PromiseWithResolvers<void>;
+} {
   const stopped = Promise.withResolvers<void>();
   const program = testProgram({
     serve: () =>
       Promise.resolve({
         url: "http://localhost:8283",
-        dataFile: "/data/kelpie.db",
+        data: "/data/kelpie.db",
+        node: undefined,
         model: "kelpie/demo",
         hasKey: false,
         warnings: [],
         startMilliseconds: 300,
+        fenced,
         stop: () => stopped.promise,
       }),
   });

@@ -5,6 +5,7 @@ import { ApiError, ServerUnreachableError } from "./api-client.ts";
 import { chatCommand } from "./chat.ts";
 import { columns, type Command, CommandError, exitCodes, helpText, parseOptions, UsageError } from "./command.ts";
 import { doctorCommand } from "./doctor.ts";
+import { nodesCommand } from "./nodes.ts";
 import type { Program } from "./program.ts";
 import { runsCommand } from "./runs.ts";
 import { serveCommand } from "./serve.ts";
@@ -12,7 +13,7 @@ import { serveCommand } from "./serve.ts";
 /** Runs `kelpie` with these arguments and resolves with its exit code. */
 export async function runCommandLine(args: readonly string[], program: Program): Promise<number> {
   const { terminal } = program;
-  const commands = [serveCommand(program), chatCommand, agentsCommand, runsCommand, doctorCommand(program)];
+  const commands = [serveCommand(program), chatCommand, agentsCommand, runsCommand, nodesCommand, doctorCommand(program)];
   const [name = "help", ...rest] = args;
   try {
     if (name === "version" || name === "--version" || name === "-v") {
@@ -60,7 +61,7 @@ function overview(commands: readonly Command[]): string {
       ["version", "Print the version"],
     ]),
     "",
-    "Exit codes: 0 done · 1 failed · 2 wrong command line or setting · 3 no server at the address · 130, 143 interrupted",
+    "Exit codes: 0 done · 1 failed · 2 wrong command line or setting · 3 no server at the address · 4 a node that the others took to be dead · 130, 143 interrupted",
     "Settings are options or variables: docs/reference/configuration.md",
     "",
   ].join("\n");

@@ -11,6 +11,8 @@ export const exitCodes = {
   usage: 2,
   /** No Kelpie answers at the address. */
   unreachable: 3,
+  /** A node of a cluster that the others took to be dead. Started again it is a new one. */
+  fenced: 4,
   /** Ended by Ctrl-C or SIGTERM before it was done. */
   interrupted: 130,
   terminated: 143,

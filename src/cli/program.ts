@@ -25,7 +25,10 @@ export interface Program {
 
 export interface RunningServer {
   readonly url: string;
-  readonly dataFile: string;
+  /** Where everything is kept: a file, or the name of a database. */
+  readonly data: string;
+  /** What this node of a cluster is called, and which others there are. */
+  readonly node: string | undefined;
   /** The handle that new agents get. */
   readonly model: string;
   readonly hasKey: boolean;
@@ -33,6 +36,8 @@ export interface RunningServer {
   readonly warnings: readonly string[];
   /** Milliseconds from the start of the process until it was ready. */
   readonly startMilliseconds: number;
+  /** Resolves if the server can go on no more, with the reason: the other nodes take this one to be dead. */
+  readonly fenced: Promise<Error>;
   /** Finishes the steps in progress, commits, ends streams so that they can be resumed, and closes the store. */
   stop(): Promise<void>;
 }

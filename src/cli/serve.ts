@@ -25,7 +25,7 @@ export function serveCommand(program: Program): Command {
       const stopped = untilStopped(server, program);
       for (const warning of server.warnings) program.terminal.note(program.terminal.style("yellow", `Note: ${warning}`));
       if (input.flags.has("json"))
-        program.terminal.line(JSON.stringify({ url: server.url, data: server.dataFile, model: server.model, pid: process.pid }));
+        program.terminal.line(JSON.stringify({ url: server.url, data: server.data, model: server.model, pid: process.pid }));
       else for (const line of banner(server, program)) program.terminal.line(line);
       return await stopped;
     },
@@ -37,10 +37,20 @@ async function untilStopped(server: RunningServer, program: Program): Promise<nu
   try {
     return await new Promise<number>((resolve, reject) => {
       let stoppingSince: number | undefined;
+      void server.fenced.then(({ message }) => {
+        program.terminal.note(
+          `${program.terminal.style("red", "error:")} ${message}. The others go on with its agents; start it again, and it is a new node`,
+        );
+        resolve(exitCodes.fenced);
+      });
       const forget = program.onSignal((signal) => {
         if (stoppingSince === undefined) {
           stoppingSince = performance.now();
-          program.terminal.note(`${signal}: finishing the steps in progress; runs go on at the next start (again to stop at once)`);
+          const what =
+            server.node === undefined
+              ? "finishing the steps in progress; runs go on at the next start"
+              : "giving its agents to the other nodes";
+          program.terminal.note(`${signal}: ${what} (again to stop at once)`);
           server.stop().then(() => resolve(exitCodes.ok), reject);
         } else if (performance.now() - stoppingSince > sameSignalMilliseconds) {
           forget();
@@ -62,7 +72,8 @@ function banner(server: RunningServer, { terminal, version }: Program): string[]
     "",
     `  ${bold(`Kelpie ${version}`)} is ready at ${bold(server.url)}  ${dim(`(${(server.startMilliseconds / 1000).toFixed(1)} s)`)}`,
     "",
-    `  data    ${server.dataFile}`,
+    `  data    ${server.data}`,
+    ...(server.node === undefined ? [] : [`  node    ${server.node}`]),
     `  model   ${server.model}${isDemo ? "  (not a language model: a small program that shows how everything works, without a key)" : ""}`,
     ...(isDemo
       ? [`          ${dim("For a real one set OPENAI_API_KEY, ANTHROPIC_API_KEY, OPENROUTER_API_KEY or OLLAMA_BASE_URL, and start again")}`]

@@ -149,6 +149,19 @@ function foreign(schema: string): PostgresDatabaseError {
 }
 
 /**
+ * What `prepareSchema` would find, without changing anything.
+ *
+ * @throws {PostgresDatabaseError}
+ */
+export async function inspectSchema(
+  client: Client,
+  schema: string,
+): Promise<{ readonly isMade: boolean; readonly warnings: readonly string[] }> {
+  const warnings = await examine(client);
+  return { isMade: (await inspect(client, schema)).format > 0, warnings };
+}
+
+/**
  * Makes the schema if there is none, and brings an older one forward. Returns what weakens the store's promises.
  *
  * @throws {PostgresDatabaseError}

@@ -15,8 +15,8 @@
 import type { Client, ClientConfig } from "pg";
 import { ChangePoll } from "./change-poll.ts";
 import { explainPostgresError, postgresErrorKind } from "./postgres-errors.ts";
-import { PostgresLane } from "./postgres-lane.ts";
-import { type History, PostgresDatabaseError, prepareSchema } from "./postgres-schema.ts";
+import { type LaneOptions, PostgresLane } from "./postgres-lane.ts";
+import { type History, inspectSchema, PostgresDatabaseError, prepareSchema } from "./postgres-schema.ts";
 import { RecentOutcomes } from "./recent-outcomes.ts";
 import {
   type Answer,
@@ -51,6 +51,7 @@ export interface PostgresStoreOptions {
 
 export const connectionsMax = 16;
 const connectionsByDefault = 8;
+const schemaByDefault = "kelpie";
 const waitMillisecondsByDefault = 10_000;
 const watchMillisecondsByDefault = 100;
 
@@ -148,19 +149,32 @@ export class PostgresStore implements Store {
     const connections = options.connections ?? connectionsByDefault;
     if (!Number.isInteger(connections) || connections < 1 || connections > connectionsMax)
       throw new RangeError(`A store has 1 to ${connectionsMax} connections, not ${connections}`);
-    const schema = options.schema ?? "kelpie";
-    const laneOptions = {
-      Client: await loadDriver(),
-      address,
-      schema,
-      answerMillisecondsMax: options.answerMillisecondsMax ?? 30_000,
-    };
+    const schema = options.schema ?? schemaByDefault;
+    const laneOptions = await laneOptionsFor(address, options);
     const lanes = Array.from({ length: connections }, () => new PostgresLane(laneOptions));
     const name = nameOf(address);
     let warnings: readonly string[] = [];
     const prepare = async (client: Client): Promise<void> => void (warnings = await prepareSchema(client, schema));
     const history = await retryWithin(options.waitMillisecondsMax ?? waitMillisecondsByDefault, name, () => lanes[0]!.connect(prepare));
     return new PostgresStore(name, lanes, { history, warnings }, options);
+  }
+
+  /**
+   * What `open` would find at `address`; nothing is made, changed or waited for.
+   *
+   * @throws {PostgresDatabaseError} @throws {StoreUnavailableError}
+   */
+  static async inspect(
+    address: string,
+    options: PostgresStoreOptions = {},
+  ): Promise<{ readonly isMade: boolean; readonly warnings: readonly string[] }> {
+    const lane = new PostgresLane(await laneOptionsFor(address, options));
+    let found = { isMade: false, warnings: [] as readonly string[] };
+    await retryWithin(0, nameOf(address), () =>
+      lane.connect(async (client) => void (found = await inspectSchema(client, options.schema ?? schemaByDefault))),
+    );
+    await lane.close();
+    return found;
   }
 
   /** The history that the store's entries belong to: the database cluster and its timeline. Another one after some failovers and restores. */
@@ -434,6 +448,15 @@ export class PostgresStore implements Store {
 }
 
 /** Only when it is used: a Kelpie without PostgreSQL does without the package. */
+async function laneOptionsFor(address: string, options: PostgresStoreOptions): Promise<LaneOptions> {
+  return {
+    Client: await loadDriver(),
+    address,
+    schema: options.schema ?? schemaByDefault,
+    answerMillisecondsMax: options.answerMillisecondsMax ?? 30_000,
+  };
+}
+
 async function loadDriver(): Promise<new (config: ClientConfig) => Client> {
   try {
     return (await import("pg")).default.Client;

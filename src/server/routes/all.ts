@@ -8,6 +8,7 @@ import { agentToolRoutes } from "./agent-tools.ts";
 import { agentRoutes } from "./agents.ts";
 import { archiveRoutes } from "./archives.ts";
 import { blockRoutes } from "./blocks.ts";
+import { clusterRoutes } from "./cluster.ts";
 import { conversationRoutes } from "./conversations.ts";
 import { healthRoutes } from "./health.ts";
 import { messageRoutes } from "./messages.ts";
@@ -22,7 +23,8 @@ import { toolRoutes } from "./tools.ts";
 /** Every endpoint of the API. Where two paths fit a request, the earlier one answers. */
 export function allEndpoints(services: Services): readonly Endpoint[] {
   return [
-    ...healthRoutes(),
+    ...healthRoutes(services),
+    ...clusterRoutes(services),
     ...agentRoutes(services),
     ...agentMemoryRoutes(services),
     ...agentToolRoutes(services),

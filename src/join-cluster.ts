@@ -1,0 +1,164 @@
+/** What a node needs to know before it is one of a cluster: where everything is kept, and the cluster's secret. */
+import { hostname } from "node:os";
+import { dirname } from "node:path";
+import { parseAddress } from "./cluster/address.ts";
+import { askToJoin, type Invitation, JoinError, storeToJoin, withoutPassword } from "./cluster/join.ts";
+import { makeSecret, readSecret } from "./cluster/secret-file.ts";
+import { TcpTransport } from "./cluster/tcp-transport.ts";
+import type { Transport } from "./cluster/transport.ts";
+import type { Environment } from "./environment/environment.ts";
+import type { StorePlace } from "./open-store.ts";
+import { isLoopbackName } from "./server/authentication.ts";
+import { type ClusterAnswer, clusterSchema } from "./server/routes/cluster.ts";
+import type { ClusterView } from "./server/services.ts";
+
+export interface ClusterSettings {
+  /** What people call this node: 1 to 63 characters of `a-z A-Z 0-9 . _ -`; one living node at a time has it. */
+  readonly name: string;
+  /** The origin at which a node of the cluster serves its API. Absent: this node may be the first. */
+  readonly join?: string | undefined;
+  /** The key of that node's API. */
+  readonly apiKey?: string | undefined;
+  /** At least 16 characters. Nodes of one host over one store file keep one beside it if there is none. */
+  readonly secret?: string | undefined;
+  /** The address of this host at which other nodes reach this one; 127.0.0.1 by default. */
+  readonly host?: string;
+  /** 0, any free one, by default. */
+  readonly port?: number;
+  /** Relative share of the actors; 1 by default. */
+  readonly capacity?: number;
+  /** The others take this node to be dead: everything here has ended, and the process must exit and start anew. */
+  readonly onFenced: (reason: Error) => void;
+}
+
+export interface Entry {
+  readonly place: StorePlace;
+  /** By a node that is in the cluster. */
+  readonly invitation?: Invitation;
+  /** To be asked for when the store is open. */
+  secret(): Uint8Array;
+}
+
+export interface JoinableCluster {
+  /** The node that was asked. */
+  readonly node: string;
+  readonly store: ClusterView["store"];
+  readonly members: ClusterAnswer["members"];
+}
+
+const clusterName = "kelpie";
+const lookMilliseconds = 10_000;
+
+/** A node that may be the first. */
+export function enterFirst(settings: ClusterSettings, place: StorePlace, environment: Environment): Entry {
+  return {
+    place,
+    secret: () => {
+      if (settings.secret !== undefined) return Buffer.from(settings.secret);
+      if (place.kind === "sqlite") return makeSecret(dirname(place.path), environment.random);
+      throw new JoinError("The nodes of a cluster over PostgreSQL need a secret, the same for all of them: set KELPIE_CLUSTER_SECRET");
+    },
+  };
+}
+
+/** A node that joins. `own`: the places that its settings name. @throws {JoinError} @throws {HandshakeError} */
+export async function enterByInvitation(
+  settings: ClusterSettings & { readonly join: string },
+  own: { readonly path: string | undefined; readonly storeAddress: string | undefined },
+  parts: { readonly environment: Environment; readonly machine: string },
+): Promise<Entry> {
+  const { environment, machine } = parts;
+  const { node, members, store } = await lookAt(settings.join, settings.apiKey);
+  const address = members.find((member) => member.node === node)?.address;
+  if (address == null) throw new JoinError(`The node at ${settings.join} is about to leave its cluster: join at another one`);
+  refuseUnreachable(settings, address);
+  // What it says is only believed once it has proved to know the secret; but what cannot work is said now.
+  const told = storeToJoin({ store, storeId: "" }, { address, machine });
+  const secret = settings.secret === undefined ? secretOf(told, settings.join) : Buffer.from(settings.secret);
+  await using transport = transportOf(settings, secret, environment, `${settings.name}, joining`);
+  const invitation = await askToJoin(transport, address);
+  return { place: placeToJoin(invitation, own, { address, machine }), invitation, secret: () => secret };
+}
+
+export function transportOf(settings: ClusterSettings, secret: Uint8Array, environment: Environment, node: string): Transport {
+  const { host = "127.0.0.1", port = 0 } = settings;
+  return new TcpTransport({ environment, node, cluster: clusterName, secret, host, port });
+}
+
+/** Where a store is, as other nodes are told. */
+export function describeStore(place: StorePlace, machine: string): ClusterView["store"] {
+  return place.kind === "sqlite"
+    ? { kind: "sqlite", machine, host: hostname(), path: place.path }
+    : { kind: "postgres", url: withoutPassword(place.address) };
+}
+
+/** The cluster that the node there belongs to, as it says. @throws {JoinError} */
+export async function lookAt(origin: string, apiKey: string | undefined): Promise<JoinableCluster> {
+  let response: Response;
+  try {
+    response = await fetch(`${origin}/v1/cluster`, {
+      headers: apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` },
+      signal: AbortSignal.timeout(lookMilliseconds),
+    });
+  } catch (error) {
+    const { message, cause } = error as Error;
+    throw new JoinError(`No Kelpie answers at ${origin}: ${(cause as NodeJS.ErrnoException | undefined)?.code ?? message}`, {
+      cause: error,
+    });
+  }
+  if (response.status === 401) throw new JoinError(`The Kelpie at ${origin} asks for its key: set KELPIE_API_KEY to the same one`);
+  const answer = clusterSchema.safeParse(await response.json().catch(() => undefined));
+  if (!answer.success)
+    throw new JoinError(
+      `What answers at ${origin} is no Kelpie that can be joined, or one of another version: it answers ${response.status}`,
+    );
+  const { node, store, members } = answer.data;
+  if (node === null || store === null)
+    throw new JoinError(`The Kelpie at ${origin} runs alone: start it with KELPIE_NODE=<name>, and others can join it`);
+  return { node, store, members };
+}
+
+/** A cluster is of one host, or of several: addresses of this host only are of no use to the others. */
+function refuseUnreachable({ host = "127.0.0.1", join }: ClusterSettings, address: string): void {
+  const isOfThisHost = isLoopbackName(parseAddress(address).host);
+  if (isOfThisHost && !isLoopbackName(new URL(join!).hostname))
+    throw new JoinError(
+      `The node at ${join} can be reached by nodes of its own host only: start it with KELPIE_CLUSTER_HOST, the address by which others reach it`,
+    );
+  if (!isOfThisHost && isLoopbackName(host))
+    throw new JoinError(`The cluster is of several hosts: set KELPIE_CLUSTER_HOST to the address by which other nodes reach this one`);
+}
+
+function secretOf(store: ReturnType<typeof storeToJoin>, origin: string): Uint8Array {
+  if (store.kind !== "sqlite") throw new JoinError(`The cluster at ${origin} has a secret: set KELPIE_CLUSTER_SECRET to the same one`);
+  try {
+    return readSecret(dirname(store.path));
+  } catch (error) {
+    throw new JoinError(
+      `Cannot read the secret of the cluster at ${origin}: ${(error as Error).message}. Start this node as the same user, or set KELPIE_CLUSTER_SECRET if that node has it set`,
+      { cause: error },
+    );
+  }
+}
+
+/** @throws {JoinError} This node's settings name another store. */
+function placeToJoin(
+  invitation: Invitation,
+  own: { readonly path: string | undefined; readonly storeAddress: string | undefined },
+  where: { readonly address: string; readonly machine: string },
+): StorePlace {
+  const store = storeToJoin(invitation, where);
+  switch (store.kind) {
+    case "sqlite":
+      if (own.storeAddress !== undefined)
+        throw new JoinError(`The cluster keeps everything in the file ${store.path}, and KELPIE_STORE names a database: leave it out`);
+      if (own.path !== undefined && own.path !== store.path)
+        throw new JoinError(`The cluster keeps everything in ${store.path}, and the settings name ${own.path}: leave --data out`);
+      return { kind: "sqlite", path: store.path };
+    case "postgres":
+      // With the password, which the invitation does not have; the database may have another name here.
+      return { kind: "postgres", address: own.storeAddress ?? store.url };
+    case "foundationdb":
+      throw new JoinError("The cluster keeps everything in FoundationDB, which this version of Kelpie cannot open from its settings");
+  }
+}
