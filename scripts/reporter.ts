@@ -18,7 +18,7 @@ interface FileReport {
 const outputCharactersMax = 20_000;
 
 // The runner loads a reporter by its default export.
-// oxlint-disable-next-line import/no-default-export
+// oxlint-disable-next-line import/no-default-export -- the test runner asks for one
 export default async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const files = new Map<string, FileReport>();
   const skipped: string[] = [];

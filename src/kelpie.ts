@@ -9,7 +9,9 @@
  */
 import type { Actors, ActorType } from "./actors/actor.ts";
 import type { ActorLimits } from "./actors/limits.ts";
+import type { AgentDirectory } from "./agents/agent-directory.ts";
 import { createAgents } from "./agents/agents.ts";
+import type { ConversationService } from "./agents/conversation-service.ts";
 import { postCallback } from "./agents/post-callback.ts";
 import { shareFeeds } from "./agents/remote-feeds.ts";
 import type { Environment } from "./environment/environment.ts";
@@ -66,6 +68,10 @@ export interface ServeOptions {
 
 export interface Kelpie extends AsyncDisposable {
   readonly actors: Actors;
+  /** Makes, changes and deletes agents: those made here have a core memory of 32 KB unless they name another limit. */
+  readonly agents: AgentDirectory;
+  /** Sends messages to agents, and follows what they do. */
+  readonly conversations: ConversationService;
   readonly models: ModelCatalogue;
   readonly store: Store;
   /** Where everything is kept, as it may be shown to anybody. */
@@ -133,6 +139,8 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   };
   return {
     actors,
+    agents: agents.directory,
+    conversations: agents.conversations,
     models,
     store,
     data: node.data,

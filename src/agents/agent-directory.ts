@@ -2,7 +2,7 @@
 import { attachArchive, getArchive, unlinkArchive } from "../memory/archive.ts";
 import { type BlockCreate, type BlockRecord, checkCoreBytes, createBlock, getBlock, getBlocks } from "../memory/block.ts";
 import { attachBlock, detachBlock } from "../memory/block-agents.ts";
-import { checkTags, checkText, DuplicateBlockLabelError } from "../memory/memory.ts";
+import { checkTags, checkText, coreBytesDefault, DuplicateBlockLabelError } from "../memory/memory.ts";
 import { entityBytesMax, fitsOneRow, type Page } from "../storage/collection.ts";
 import { transact, type Transaction } from "../storage/transaction.ts";
 import { baseToolNames } from "../tools/base-tools.ts";
@@ -28,7 +28,10 @@ type Settable = Omit<
   "id" | "created_at" | "updated_at" | "created_by_id" | "last_updated_by_id" | "archive_ids" | "tool_rules"
 >;
 
-/** Fields of a new agent; absent ones get Letta's defaults. */
+/**
+ * Fields of a new agent; absent ones get Letta's defaults, and `core_bytes_max` Kelpie's: 32 KB for all blocks together.
+ * Letta's API gives `null` for it, as there only each block has a limit.
+ */
 export type AgentCreate = { readonly [field in keyof Settable]?: Settable[field] | null | undefined } & {
   readonly memory_blocks?: readonly BlockCreate[] | undefined;
   /** Names of tools, beside `tool_ids`. */
@@ -59,6 +62,7 @@ export class AgentDirectory {
   async create(project: string, create: AgentCreate, userId: string | null = null): Promise<AgentRecord> {
     const { store, environment, models } = this.#agents;
     const type: AgentType = create.agent_type ?? "letta_v1_agent";
+    const coreBytesMax = create.core_bytes_max === undefined ? coreBytesDefault : create.core_bytes_max;
     const model = (await models.describe(create.model ?? models.defaultHandle)).handle;
     return await transact(store, environment, async (transaction) => {
       const id = `agent-${environment.random.uuid()}`;
@@ -67,7 +71,7 @@ export class AgentDirectory {
         ...(create.memory_blocks ?? []).map((block) => createBlock(transaction, environment, project, block, userId)),
         ...(await this.#existingBlocks(transaction, project, create.block_ids ?? [])),
       ];
-      checkBlocks(blocks, create.core_bytes_max ?? null);
+      checkBlocks(blocks, coreBytesMax);
       const tools = await this.#toolsOf(transaction, project, create, type);
       const names = tools.map((tool) => tool.name);
       const rules = [
@@ -106,7 +110,7 @@ export class AgentDirectory {
         base_template_id: create.base_template_id ?? null,
         deployment_id: create.deployment_id ?? null,
         entity_id: create.entity_id ?? null,
-        core_bytes_max: create.core_bytes_max ?? null,
+        core_bytes_max: coreBytesMax,
         created_at: now,
         updated_at: now,
         created_by_id: userId,

@@ -128,6 +128,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       overrideModel: request.overrideModel,
       overrideSystem: request.overrideSystem,
       includeCompactionMessages: request.includeCompactionMessages,
+      clearsContext: agent.message_buffer_autoclear,
     };
     const ids = stepIds(conversation.environment);
     const calls = context.pending === null ? [] : await this.#approvedCalls(conversation, run, context.pending, answers, ids.id);

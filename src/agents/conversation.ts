@@ -32,6 +32,22 @@ export interface ConversationRecord {
   readonly hidden: boolean | null;
 }
 
+/** What a conversation has that was given nothing. */
+export const conversationDefaults: Omit<ConversationRecord, "id" | "agent_id" | "created_at" | "updated_at"> = {
+  created_by_id: null,
+  last_updated_by_id: null,
+  summary: null,
+  description: null,
+  isolated_block_ids: [],
+  model: null,
+  model_settings: null,
+  context_window_limit: null,
+  last_message_at: null,
+  archived: false,
+  archived_at: null,
+  hidden: null,
+};
+
 export const conversations: Collection<ConversationRecord> = new Collection<ConversationRecord>("conversation", {
   created: (conversation) => [[conversation.created_at]],
   agent: (conversation) => [[conversation.agent_id, conversation.created_at]],
@@ -109,6 +125,8 @@ export interface ActiveRun {
   readonly overrideModel: string | null;
   readonly overrideSystem: string | null;
   readonly includeCompactionMessages: boolean;
+  /** The context is emptied when the run ends, as its agent's `message_buffer_autoclear` says. */
+  readonly clearsContext: boolean;
 }
 
 /** How far a run has come: rewritten by each of its commits. */

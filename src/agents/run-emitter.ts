@@ -78,7 +78,6 @@ export class RunEmitter {
   }
 
   /** Never rejects: events that could not be written wait for the next flush, or for the batch that commits the step. */
-
   async #flush(): Promise<void> {
     const startedAt = this.#environment.clock.elapsed();
     const events = this.#pending.splice(0, flushEventsMax);

@@ -363,7 +363,7 @@ export async function endRun(
   const duration = Math.max(0, now - run.startedAt);
   log.end(progress, stop, error);
   const events = log.write(journal.address.project, turn);
-  await setWide(turn.state, stateKeys.context, { ...settled.context, runId: null });
+  await setWide(turn.state, stateKeys.context, contextAfter(run, settled.context));
   await deleteWide(turn.state, stateKeys.run);
   await deleteWide(turn.state, stateKeys.progress);
   turn.remind(runReminder, undefined);
@@ -395,6 +395,12 @@ export async function endRun(
   };
   turn.write({ kind: "set", key: encodeTuple(activityKey(address.project, address.agentId)), value: encodeJson(activity) });
   return { events, over: true, hasOpenCalls: false, contextTokens: progress.contextTokens };
+}
+
+/** The messages of a context that is emptied stay in the log. One that waits for an answer is emptied by the run that has it. */
+function contextAfter(run: ActiveRun, context: ContextState): ContextState {
+  if (!run.clearsContext || context.pending !== null) return { ...context, runId: null };
+  return { ...context, runId: null, summary: null, tailFrom: context.next };
 }
 
 /** Gives every call that has no result one that says why (R5). */

@@ -360,3 +360,30 @@ test("The server that a request names is told that its run is over", async () =>
   await kelpie.run(address, "Hi", { callbackUrl: "http://127.0.0.1:9/done" });
   assert.deepEqual(await told.promise, { url: "http://127.0.0.1:9/done", status: "completed" });
 });
+
+test("An agent that clears its buffer sees each request alone, and its messages stay in the list", async () => {
+  await using kelpie = await openTestAgents(() => text("Hello"));
+  const address = await kelpie.create({ message_buffer_autoclear: true });
+  for (let index = 0; index < 2; index++) await kelpie.run(address, `Request ${index}`);
+  assert.deepEqual(
+    kelpie.requests[1]!.messages.map((message) => message.role),
+    ["system", "user"],
+  );
+  const messages = await kelpie.agents.conversations.messages(project, { conversation: address }, { limit: 10, reverse: false });
+  assert.equal(messages!.length, 5);
+});
+
+test("The blocks of an agent made by the library have 32 KB together, unless it names another limit", async () => {
+  await using kelpie = await openTestAgents(() => text("Hello"));
+  const create = async (core_bytes_max?: number | null): Promise<unknown> =>
+    await kelpie.agents.directory.create(project, {
+      memory_blocks: [
+        { label: "one", value: "x".repeat(20_000) },
+        { label: "two", value: "x".repeat(20_000) },
+      ],
+      ...(core_bytes_max === undefined ? {} : { core_bytes_max }),
+    });
+  await assert.rejects(create(), /holds 32768 bytes/);
+  await create(50_000);
+  await create(null);
+});

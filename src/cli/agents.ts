@@ -1,5 +1,6 @@
 /** `kelpie agents`: list, show, create and delete them. */
 import { suggestion } from "../base/nearest.ts";
+import { coreBytesDefault } from "../memory/memory.ts";
 import type { ApiClient } from "./api-client.ts";
 import { type Command, type CommandInput, exitCodes, jsonOption, serverOption, UsageError } from "./command.ts";
 import type { Program } from "./program.ts";
@@ -75,6 +76,7 @@ export async function createAgent(
       { label: "human", value: options.human ?? "" },
     ],
     tools: ["archival_memory_insert", "archival_memory_search"],
+    core_bytes_max: coreBytesDefault,
   };
   return await client.request<AgentSummary>("POST", "/v1/agents", { body });
 }

@@ -31,7 +31,8 @@ export interface TestServer extends AsyncDisposable {
     path: string,
     body?: unknown,
     headers?: Record<string, string>,
-  ): Promise<{ readonly status: number; readonly body: any; readonly headers: Headers }>; // eslint-disable-line -- tests look into any answer
+    // oxlint-disable-next-line typescript/no-explicit-any -- tests look into every kind of answer
+  ): Promise<{ readonly status: number; readonly body: any; readonly headers: Headers }>;
 }
 
 export interface TestServerOptions extends AppOptions {

@@ -1,5 +1,5 @@
 import { z } from "@hono/zod-openapi";
-import type { ConversationAddress, ConversationRecord } from "../../agents/conversation.ts";
+import { conversationDefaults, type ConversationAddress, type ConversationRecord } from "../../agents/conversation.ts";
 import { NotFoundError } from "../../agents/conversation-service.ts";
 import { isActive, type RunRecord } from "../../agents/run.ts";
 import { scan } from "../../memory/scan.ts";
@@ -437,17 +437,6 @@ function defaultConversation(agent: {
     agent_id: agent.id,
     created_at: agent.created_at,
     updated_at: agent.updated_at,
-    created_by_id: null,
-    last_updated_by_id: null,
-    summary: null,
-    description: null,
-    isolated_block_ids: [],
-    model: null,
-    model_settings: null,
-    context_window_limit: null,
-    last_message_at: null,
-    archived: false,
-    archived_at: null,
-    hidden: null,
+    ...conversationDefaults,
   };
 }

@@ -88,6 +88,8 @@ const createShape = z.object({
   embedding_chunk_size: optional(z.int()),
   max_reasoning_tokens: optional(z.int()),
   enable_reasoner: optional(z.boolean()),
+  /** Kelpie's addition: the bytes that all blocks together may have. */
+  core_bytes_max: optional(z.int().min(1)),
 });
 
 /** A new agent, and what its default conversation begins with. */
@@ -99,7 +101,10 @@ export interface AgentInput {
 export const createAgentSchema: z.ZodType<AgentInput> = createShape.openapi("CreateAgentRequest").transform((body): AgentInput => {
   const { tools, include_base_tools, include_base_tool_rules, memory_blocks, agent_type, tool_rules } = body;
   const own = present({ tools, include_base_tools, include_base_tool_rules, memory_blocks, agent_type, tool_rules });
-  return { create: { ...toFields(body), ...own } as AgentCreate, initialMessages: body.initial_message_sequence ?? [] };
+  return {
+    create: { ...toFields(body), ...own, core_bytes_max: body.core_bytes_max ?? null } as AgentCreate,
+    initialMessages: body.initial_message_sequence ?? [],
+  };
 });
 
 /** `null` leaves a field as it is, as in V1. */
