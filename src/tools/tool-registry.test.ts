@@ -13,6 +13,7 @@ import {
   deleteTool,
   findToolByName,
   getTool,
+  inProcess,
   InvalidToolError,
   listTools,
   readTools,
@@ -311,4 +312,16 @@ test("A search finds tools by the words of name, description and tags", async ()
 
 test("Refused tags of a tool are an error by name", async () => {
   await assert.rejects(create(new MemoryStore(), { ...schema("a"), tags: [""] }), MemoryError);
+});
+
+test("A source makes the tools behind the records of its type, and of no other", async () => {
+  const store = new MemoryStore();
+  const registry = new ToolRegistry();
+  registry.addSource("custom", (record) => (record.name === "known" ? { ...own, name: record.name } : undefined));
+  const [known, unknown] = [await create(store, schema("known")), await create(store, schema("unknown"))];
+  assert.deepEqual(await registry.resolve(known).execute({}, outside as never), { status: "success", text: "noon" });
+  assert.equal(registry.isAvailable(known), true);
+  assert.equal(registry.isAvailable(unknown), false);
+  assert.equal(registry.isAvailable({ ...known, tool_type: "external_mcp" }), false);
+  assert.equal(registry.isAvailable({ ...known, source_type: inProcess }), false, "another process's tool is not sandboxed code");
 });

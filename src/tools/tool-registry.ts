@@ -1,4 +1,5 @@
 /** Which code runs behind a tool's record. One registry for a process; it knows the built-in tools from the start. */
+import { assert } from "../base/assert.ts";
 import type { Json } from "../base/json.ts";
 import type { Environment } from "../environment/environment.ts";
 import type { Store } from "../storage/store.ts";
@@ -26,8 +27,12 @@ interface Entry {
   readonly isMissing: boolean;
 }
 
+/** Makes the tools behind the records of one type: of MCP servers, of their owner's code. Undefined: not this one. */
+export type ToolSource = (record: ToolRecord) => Tool | undefined;
+
 export class ToolRegistry {
   readonly #entries = new Map<string, Entry>();
+  readonly #sources = new Map<ToolType, ToolSource>();
 
   constructor() {
     for (const base of baseTools) this.#entries.set(base.tool.name, base);
@@ -41,6 +46,12 @@ export class ToolRegistry {
     this.#entries.set(tool.name, { tool, type: "custom", isMissing: false });
   }
 
+  /** Where the tools of a type come from that are not of this process. One source for a type. */
+  addSource(type: ToolType, source: ToolSource): void {
+    assert(!this.#sources.has(type), `The tools of type ${type} come from one source`);
+    this.#sources.set(type, source);
+  }
+
   /**
    * What runs when the tool is called; for tools that cannot run here, one whose result says why. How long a result
    * may be is the record's to say (`return_char_limit`), which its owner can change.
@@ -48,6 +59,8 @@ export class ToolRegistry {
   resolve(record: ToolRecord): Tool {
     const entry = this.#entryOf(record);
     if (entry !== undefined) return entry.tool;
+    const tool = this.#sourced(record);
+    if (tool !== undefined) return tool;
     const { parameters = { type: "object", properties: {} } } = record.json_schema;
     return unavailableTool(record.name, record.description ?? "", parameters, reasonFor(record));
   }
@@ -55,7 +68,7 @@ export class ToolRegistry {
   /** Whether calling the tool can do what it says. */
   isAvailable(record: ToolRecord): boolean {
     const entry = this.#entryOf(record);
-    return entry !== undefined && !entry.isMissing;
+    return entry === undefined ? this.#sourced(record) !== undefined : !entry.isMissing;
   }
 
   /** The id under which a tool of this process is in a project. */
@@ -78,6 +91,10 @@ export class ToolRegistry {
     for (const [at, entry] of changed.entries())
       await transact(store, environment, (transaction) => seedOne(transaction, environment, project, entry, at));
     return await readTools(store, project, ids);
+  }
+
+  #sourced(record: ToolRecord): Tool | undefined {
+    return record.source_type === inProcess ? undefined : this.#sources.get(record.tool_type)?.(record);
   }
 
   #entryOf(record: ToolRecord): Entry | undefined {
