@@ -253,17 +253,26 @@ const doubtfulErrors = ["ActivationLostError", "CommitUnknownError", "CancelledE
 
 /** A client as it should be: it tries again with the same invocation id until it knows, and sometimes gives up. */
 export class Client {
-  readonly random: RandomStream;
   readonly #cluster: ActorCluster;
+  readonly #name: string;
+  #random: RandomStream;
   #process: SimulatedProcess;
 
   constructor(cluster: ActorCluster, name: string) {
     this.#cluster = cluster;
-    this.random = cluster.world.random.stream(`client/${name}`);
+    this.#name = name;
+    this.#random = cluster.world.random.stream(`client/${name}`);
     this.#process = this.random.pick(cluster.processes);
   }
 
-  async think(): Promise<void> {
+  /** The draws of the operation under way. */
+  get random(): RandomStream {
+    return this.#random;
+  }
+
+  /** Waits before operation number `operation`. */
+  async think(operation: number): Promise<void> {
+    this.#random = this.#cluster.world.random.stream(`client/${this.#name}.${operation}`);
     await this.#cluster.world.sleep(this.random.fraction() * this.#cluster.world.swarm.thinkMilliseconds);
     if (!this.random.chance(this.#cluster.world.swarm.stickiness)) this.#process = this.random.pick(this.#cluster.processes);
   }
@@ -322,8 +331,8 @@ export async function runClients(
   const live = async (name: number): Promise<void> => {
     const client = new Client(cluster, `${name}`);
     for (let operation = 0; operation < operationsPerClient; operation++) {
-      await client.think();
-      await work(client, name, operation);
+      await client.think(operation);
+      if (cluster.world.parts.takesOperation(name, operation)) await work(client, name, operation);
     }
   };
   await Promise.all(Array.from({ length: clients }, (_, name) => live(name)));

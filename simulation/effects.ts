@@ -40,7 +40,13 @@ export class OutsideWorld {
   tools(
     incarnation: Incarnation,
     random: RandomStream,
-    options: { readonly faults: OutsideFaults; readonly latencyMilliseconds: number; readonly faultsUntil?: number },
+    options: {
+      readonly faults: OutsideFaults;
+      readonly latencyMilliseconds: number;
+      readonly faultsUntil?: number;
+      /** Asked about each fault that was drawn: whether it happens. By default all do. */
+      readonly happens?: (kind: string) => boolean;
+    },
   ): OutsideTool[] {
     const classes = ["readOnly", "idempotent", "once"] as const;
     return classes.map((effect) => ({
@@ -51,10 +57,9 @@ export class OutsideWorld {
       execute: async (input, context) => {
         if (!incarnation.cross("effect")) return await never();
         const hasFaults = this.#kernel.now < (options.faultsUntil ?? Infinity);
-        const [failed, answerLost] = [
-          random.chance(options.faults.failed) && hasFaults,
-          random.chance(options.faults.answerLost) && hasFaults,
-        ];
+        const happens = (kind: keyof OutsideFaults): boolean =>
+          random.chance(options.faults[kind]) && hasFaults && (options.happens?.(`tool ${kind}`) ?? true);
+        const [failed, answerLost] = [happens("failed"), happens("answerLost")];
         const [there, back] = [random.fraction() * options.latencyMilliseconds, random.fraction() * options.latencyMilliseconds];
         return await new Promise<ToolResult>((resolve, reject) => {
           context.signal.addEventListener("abort", () => reject(context.signal.reason as Error), { once: true });

@@ -69,7 +69,8 @@ export interface FoundationDbClusterOptions {
   readonly versionsPerSecond?: number;
   readonly firstVersion?: number;
   readonly watchesMax?: number;
-  readonly onFault?: (kind: string) => void;
+  /** Asked about each fault that was drawn: whether it happens. By default all do. */
+  readonly happens?: (kind: string) => boolean;
   /** Told of every transaction at the moment that it is applied. */
   readonly onApplied?: (applied: AppliedTransaction) => void;
 }
@@ -190,8 +191,7 @@ export class FoundationDbCluster {
   happens(kind: keyof FoundationDbFaults): boolean {
     if (!this.options.random.chance(this.faults[kind])) return false;
     if (this.options.clock.elapsed() >= (this.options.faultsUntil ?? Infinity)) return false;
-    this.options.onFault?.(kind);
-    return true;
+    return this.options.happens?.(kind) ?? true;
   }
 
   /** The version that time has come to; never one that was given before. */

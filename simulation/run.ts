@@ -1,4 +1,5 @@
 import { nextMacrotask } from "./microtasks.ts";
+import type { KeptParts } from "./parts.ts";
 import type { CrashPlan } from "./process.ts";
 import { KeyedRandom } from "./random.ts";
 import { drawSwarm, type SwarmOptions } from "./swarm.ts";
@@ -24,6 +25,8 @@ export interface RunOptions {
   readonly seed: number;
   readonly crashPlan?: CrashPlan;
   readonly mutant?: Mutant;
+  /** The faults and operations to keep; all by default. */
+  readonly kept?: KeptParts;
   /** Lines of the trace to keep for reading. 0 by default. */
   readonly linesMax?: number;
   /** Changes what the seed drew, for sweeps and tests. */
@@ -39,6 +42,7 @@ export interface RunReport {
   readonly crashes: number;
   readonly faults: { readonly [kind: string]: number };
   readonly probes: { readonly [name: string]: number };
+  readonly parts: { readonly faults: readonly string[]; readonly operations: readonly string[] };
   readonly events: number;
   readonly virtualMilliseconds: number;
   /** Crossings of ports by each process: where a sweep can crash it. */
@@ -52,7 +56,7 @@ export async function simulate(options: RunOptions): Promise<RunReport> {
   let swarm = drawSwarm(new KeyedRandom(seed));
   for (const adapt of [workload.options, mutant?.options, options.options]) swarm = adapt?.(swarm) ?? swarm;
   const trace = new Trace({ linesMax: options.linesMax ?? 0 });
-  const world = new World({ seed, swarm, trace, crashPlan: options.crashPlan, mutant });
+  const world = new World({ seed, swarm, trace, crashPlan: options.crashPlan, mutant, kept: options.kept });
 
   const onRejection = (reason: unknown): void => world.violation(`A rejected promise was left unhandled: ${describe(reason)}`);
   // For as long as the run lasts, a rejection that nobody handles is a finding and not the end of this process.
@@ -91,6 +95,7 @@ export async function simulate(options: RunOptions): Promise<RunReport> {
     crashes: world.crashes,
     faults: Object.fromEntries(world.faults),
     probes: Object.fromEntries(world.probes),
+    parts: { faults: world.parts.faults, operations: world.parts.operations },
     events: world.kernel.events,
     virtualMilliseconds: world.kernel.now,
     crossings: Object.fromEntries(world.processes.map((each) => [each.name, each.crossings])),

@@ -61,7 +61,8 @@ export interface ScriptedModelOptions {
   readonly delayMilliseconds: number;
   /** An answer that hangs fails after so long, as the adapters of providers see to; by default it hangs until the caller gives up. */
   readonly hangMilliseconds?: number;
-  readonly onFault?: (kind: string) => void;
+  /** Asked about each fault that was drawn: whether it happens. By default all do. */
+  readonly happens?: (kind: string) => boolean;
 }
 
 export const scriptedHandle = "kelpie/scripted";
@@ -143,10 +144,9 @@ export class ScriptedModel implements Model {
   }
 
   #fails(chance: number, kind: string): boolean {
-    const { incarnation, random, faultsUntil, onFault } = this.#options;
+    const { incarnation, random, faultsUntil, happens } = this.#options;
     if (!random.chance(chance) || incarnation.kernel.now >= (faultsUntil ?? Infinity)) return false;
-    onFault?.(kind);
-    return true;
+    return happens?.(kind) ?? true;
   }
 }
 

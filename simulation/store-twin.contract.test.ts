@@ -16,7 +16,7 @@ async function open(): Promise<StoreTwin> {
     kernel,
     disk: new MemoryStore(),
     incarnation,
-    random: random.stream("store"),
+    random,
     latencyMilliseconds,
     faults: noStoreFaults,
   });

@@ -43,10 +43,10 @@ function bench(faults: Partial<StoreFaults>, work: (store: Store, environment: E
         kernel,
         disk,
         incarnation,
-        random: random.stream("store"),
+        random,
         latencyMilliseconds: { lowest: 1, highest: 5 },
         faults: { ...noStoreFaults, ...faults },
-        onFault: (kind) => void seen.push(kind),
+        happens: (kind) => seen.push(kind) > 0,
         onApplied: (each, outcome) => void applied.push(`${each.id} ${outcome.ok ? "applied" : "refused"}`),
       });
       void work(store, incarnation.environment);

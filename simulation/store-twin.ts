@@ -20,7 +20,7 @@ import {
 } from "../src/storage/store.ts";
 import type { Kernel } from "./kernel.ts";
 import { type Incarnation, never } from "./process.ts";
-import { hashBytes, type RandomStream } from "./random.ts";
+import { hashBytes, type KeyedRandom, type RandomStream } from "./random.ts";
 
 /** Chances, each from 0 to 1, of what can happen to one call. */
 export interface StoreFaults {
@@ -51,17 +51,24 @@ export interface StoreTwinOptions {
   /** What survives: the same for all processes. */
   readonly disk: Store;
   readonly incarnation: Incarnation;
-  /** Draws of this process's calls: latency and faults. */
-  readonly random: RandomStream;
+  /** Each kind of call, of each process, about each first key has draws of its own: latency and faults. */
+  readonly random: KeyedRandom;
   readonly latencyMilliseconds: { readonly lowest: number; readonly highest: number };
   readonly faults: StoreFaults;
   /** Virtual times between which the store answers nobody: reads and commits fail, some commits with an unknown outcome. */
   readonly outage?: { readonly from: number; readonly to: number };
   /** Faults stop at this virtual time, so that what must end can end. */
   readonly faultsUntil?: number;
-  readonly onFault?: (kind: string) => void;
+  /** Asked about each fault that was drawn, with where it was: whether it happens. By default all do. */
+  readonly happens?: (kind: string, place: string) => boolean;
   /** Told of every batch at the moment that it was applied. */
   readonly onApplied?: (batch: Batch, outcome: CommitOutcome, incarnation: Incarnation) => void;
+}
+
+/** One call: where it is, for the names of its faults, and its draws. */
+interface Call {
+  readonly place: string;
+  readonly random: RandomStream;
 }
 
 type CommitFate = "ok" | "commitUnavailable" | "unknownApplied" | "unknownLost" | "unknownLate";
@@ -76,14 +83,13 @@ export class StoreTwin implements Store {
   }
 
   read(queries: readonly Query[]): Promise<readonly Answer[]> {
-    const { disk, incarnation, random, faults } = this.#options;
+    const { disk, incarnation, faults } = this.#options;
     if (!incarnation.cross("read")) return never();
-    const fails = this.#fails(random.fraction(), faults.readUnavailable, "readUnavailable") || this.#isOut();
-    const [there, back] = [this.#latency(), this.#latency()];
-    const details = `${queries.length} queries ${queries
-      .slice(0, 3)
-      .map((query) => shortKey("key" in query ? query.key : query.begin))
-      .join(" ")}`;
+    const names = queries.slice(0, 3).map((query) => shortKey("key" in query ? query.key : query.begin));
+    const call = this.#call("read", names[0]);
+    const fails = this.#fails(call, call.random.fraction(), faults.readUnavailable, "readUnavailable") || this.#isOut(call);
+    const [there, back] = [this.#latency(call), this.#latency(call)];
+    const details = `${queries.length} queries ${names.join(" ")}`;
     return new Promise((resolve, reject) => {
       this.#options.kernel.schedule(there, { kind: "store.read", details: `${incarnation.label} ${details}` }, () => {
         if (fails)
@@ -97,10 +103,13 @@ export class StoreTwin implements Store {
   }
 
   commit(batch: Batch): Promise<CommitOutcome> {
-    const { kernel, incarnation, random } = this.#options;
+    const { kernel, incarnation } = this.#options;
     if (!incarnation.cross("commit")) return never();
-    const fate = this.#commitFate(random.fraction());
-    const [there, back] = [this.#latency(), this.#latency()];
+    const key = batch.checks[0]?.key ?? batch.writes.map((write) => ("key" in write ? write.key : write.begin))[0];
+    const call = this.#call("commit", key && shortKey(key));
+    const { random } = call;
+    const fate = this.#commitFate(call, random.fraction());
+    const [there, back] = [this.#latency(call), this.#latency(call)];
     const isLostAtCrash = random.chance(this.#options.faults.lostAtCrash);
     const lateBy = random.fraction() * 40 * (there + back);
     return new Promise((resolve, reject) => {
@@ -136,7 +145,8 @@ export class StoreTwin implements Store {
   watch(keys: readonly Key[], signal: AbortSignal): AsyncIterable<void> {
     const { disk, incarnation } = this.#options;
     const answer = this.#answer.bind(this);
-    const latency = this.#latency.bind(this);
+    const call = this.#call("watch", keys[0] && shortKey(keys[0]));
+    const latency = (): number => this.#latency(call);
     async function* hints(): AsyncGenerator<void> {
       if (!incarnation.alive) await never();
       for await (const _ of disk.watch(keys, signal)) {
@@ -150,6 +160,11 @@ export class StoreTwin implements Store {
 
   async [Symbol.asyncDispose](): Promise<void> {}
 
+  #call(kind: string, key: string | undefined): Call {
+    const place = `${this.#options.incarnation.process.name} ${kind} ${key ?? "nothing"}`;
+    return { place, random: this.#options.random.stream(`store/${place}`) };
+  }
+
   /** Delivers to the incarnation that asked, if it still lives. */
   #answer(delay: number, details: string, deliver: () => void): void {
     const { kernel, incarnation } = this.#options;
@@ -158,36 +173,32 @@ export class StoreTwin implements Store {
     });
   }
 
-  #commitFate(draw: number): CommitFate {
+  #commitFate(call: Call, draw: number): CommitFate {
     const { faults } = this.#options;
-    if (this.#isOut()) return draw < 0.5 ? "unknownLost" : "commitUnavailable";
+    if (this.#isOut(call)) return draw < 0.5 ? "unknownLost" : "commitUnavailable";
     let below = 0;
-    for (const fate of ["commitUnavailable", "unknownApplied", "unknownLost", "unknownLate"] as const) {
-      below += faults[fate];
-      if (this.#fails(draw, below, fate)) return fate;
-    }
-    return "ok";
+    const fates = ["commitUnavailable", "unknownApplied", "unknownLost", "unknownLate"] as const;
+    const fate = fates.find((each) => draw < (below += faults[each]));
+    return fate !== undefined && this.#fails(call, draw, below, fate) ? fate : "ok";
   }
 
-  #isOut(): boolean {
-    const { kernel, outage, onFault } = this.#options;
+  #isOut({ place }: Call): boolean {
+    const { kernel, outage, happens } = this.#options;
     if (outage === undefined || kernel.now < outage.from || kernel.now >= outage.to) return false;
-    onFault?.("outage");
-    return true;
+    return happens?.("outage", place) ?? true;
   }
 
-  #fails(draw: number, chance: number, kind: string): boolean {
-    const { kernel, faultsUntil, onFault } = this.#options;
+  #fails({ place }: Call, draw: number, chance: number, kind: string): boolean {
+    const { kernel, faultsUntil, happens } = this.#options;
     if (draw >= chance || kernel.now >= (faultsUntil ?? Infinity)) return false;
-    onFault?.(kind);
-    return true;
+    return happens?.(kind, place) ?? true;
   }
 
-  #latency(): number {
-    const { random, latencyMilliseconds, faults } = this.#options;
+  #latency(call: Call): number {
+    const { latencyMilliseconds, faults } = this.#options;
     const { lowest, highest } = latencyMilliseconds;
-    const milliseconds = lowest + random.fraction() * (highest - lowest);
-    return this.#fails(random.fraction(), faults.slow, "slow") ? milliseconds * 100 : milliseconds;
+    const milliseconds = lowest + call.random.fraction() * (highest - lowest);
+    return this.#fails(call, call.random.fraction(), faults.slow, "slow") ? milliseconds * 100 : milliseconds;
   }
 }
 

@@ -6,6 +6,7 @@ import { MemoryStore } from "../src/storage/memory-store.ts";
 import type { Tool } from "../src/tools/tool.ts";
 import { OutsideWorld } from "./effects.ts";
 import { Kernel } from "./kernel.ts";
+import { type KeptParts, RunParts } from "./parts.ts";
 import { type CrashPlan, type Incarnation, SimulatedProcess } from "./process.ts";
 import { KeyedRandom, type RandomStream } from "./random.ts";
 import { StoreTwin } from "./store-twin.ts";
@@ -43,6 +44,7 @@ export interface WorldOptions {
   readonly trace: Trace;
   readonly crashPlan?: CrashPlan | undefined;
   readonly mutant?: Mutant | undefined;
+  readonly kept?: KeptParts | undefined;
 }
 
 /** What a client knows of its call. `lost`: nothing, neither whether it happened nor what the reply was. */
@@ -60,6 +62,7 @@ export class World {
   readonly outside: OutsideWorld;
   readonly processes: SimulatedProcess[] = [];
   readonly violations: string[] = [];
+  readonly parts: RunParts;
   readonly faults: Map<string, number> = new Map();
   readonly probes: Map<string, number> = new Map();
   /** Calls of clients that were answered. */
@@ -67,13 +70,13 @@ export class World {
   #moments = 0;
   readonly #crashPlan: CrashPlan | undefined;
   readonly #appliedListeners: ((batch: Batch, outcome: CommitOutcome, incarnation: Incarnation) => void)[] = [];
-  #calls = 0;
 
   constructor(options: WorldOptions) {
     this.kernel = new Kernel({ trace: options.trace, limits: { eventsMax: 200_000, virtualMillisecondsMax: 2 * 3_600_000 } });
     this.random = new KeyedRandom(options.seed);
     this.swarm = options.swarm;
     this.mutant = options.mutant;
+    this.parts = new RunParts(options.kept);
     this.#crashPlan = options.crashPlan;
     this.outside = new OutsideWorld(this.kernel);
   }
@@ -91,6 +94,13 @@ export class World {
   violation(text: string): void {
     this.kernel.note("violation", "world", text);
     this.violations.push(text);
+  }
+
+  /** Whether a fault that was drawn happens: a shrunk run leaves some out. Counts it. */
+  faultHappens(kind: string, place: string): boolean {
+    if (!this.parts.takesFault(kind, place)) return false;
+    this.countFault(kind);
+    return true;
   }
 
   countFault(kind: string): void {
@@ -123,8 +133,11 @@ export class World {
     process.start();
     this.#repeat(`crash/${name}`, this.swarm.crashEveryMilliseconds, (random) => {
       const { incarnation } = process;
-      if (incarnation === undefined || stop === undefined || !random.chance(0.3)) return process.crash("drawn");
-      this.countFault("stop");
+      if (incarnation === undefined || stop === undefined || !random.chance(0.3)) {
+        if (this.parts.takesFault("crash", name)) process.crash("drawn");
+        return;
+      }
+      if (!this.faultHappens("stop", name)) return;
       this.kernel.schedule(0, { kind: "stop", owner: incarnation }, () => {
         const exit = (): void => {
           if (incarnation.alive) process.crash("stopped");
@@ -133,8 +146,8 @@ export class World {
       });
     });
     this.#repeat(`pause/${name}`, this.swarm.pauseEveryMilliseconds, (random) => {
-      this.countFault("pause");
-      process.pause(random.between(1, 8_000));
+      const milliseconds = random.between(1, 8_000);
+      if (this.faultHappens("pause", name)) process.pause(milliseconds);
     });
     return process;
   }
@@ -145,12 +158,12 @@ export class World {
       kernel: this.kernel,
       disk: this.disk,
       incarnation,
-      random: this.random.stream(`store/${incarnation.label}`),
+      random: this.random,
       latencyMilliseconds: this.swarm.storeLatencyMilliseconds,
       faults: this.swarm.storeFaults,
       faultsUntil: this.swarm.faultsUntil,
       ...(this.swarm.outageMilliseconds === 0 ? {} : { outage: this.#outage() }),
-      onFault: (kind) => this.countFault(kind),
+      happens: (kind, place) => this.faultHappens(kind, place),
       onApplied: (batch, outcome) => {
         for (const listener of this.#appliedListeners) listener(batch, outcome, incarnation);
       },
@@ -174,7 +187,7 @@ export class World {
    */
   call<T>(process: SimulatedProcess, details: string, work: (incarnation: Incarnation) => Promise<T>): Promise<CallOutcome<T>> {
     const { kernel, swarm } = this;
-    const random = this.random.stream(`network/${++this.#calls}`);
+    const random = this.random.stream(`network/${details}`);
     const latency = (): number => random.fraction() * 2;
     const isReplyLost = random.chance(swarm.replyLost) && kernel.now < swarm.faultsUntil;
     return new Promise((resolve) => {
@@ -192,8 +205,7 @@ export class World {
         const reply = (outcome: CallOutcome<T>): void => {
           if (!incarnation.cross("reply")) return;
           forget();
-          if (isReplyLost) this.countFault("reply lost");
-          else deliver(outcome);
+          if (!isReplyLost || !this.faultHappens("reply lost", details.replace(/["{}]/gu, ""))) deliver(outcome);
         };
         kernel.schedule(0, { kind: "request", owner: incarnation, details }, () => {
           work(incarnation).then(

@@ -61,7 +61,8 @@ export class AgentClient {
   readonly notes: Note[] = [];
   readonly #cluster: AgentCluster;
   readonly #world: World;
-  readonly #random: RandomStream;
+  /** The draws of the operation under way. */
+  #random: RandomStream;
   readonly #name: string;
   #process: SimulatedProcess;
 
@@ -104,8 +105,10 @@ export class AgentClient {
     }
   }
 
-  async think(): Promise<void> {
+  /** Waits before operation number `operation`. */
+  async think(operation: number): Promise<void> {
     const { swarm } = this.#world;
+    this.#random = this.#world.random.stream(`client/${this.#name}.${operation}`);
     await this.#world.sleep(this.#random.fraction() * swarm.thinkMilliseconds);
     if (!this.#random.chance(swarm.stickiness)) this.#process = this.#random.pick(this.#cluster.processes);
   }

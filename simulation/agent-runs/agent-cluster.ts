@@ -214,7 +214,7 @@ function scriptedModels(world: World, incarnation: Incarnation): ScriptedModels 
     faultsUntil: world.swarm.faultsUntil,
     delayMilliseconds: new KeyedRandom(world.random.seed).stream("model delay").pick([0, 1, 10, 100]),
     hangMilliseconds: modelMilliseconds,
-    onFault: (kind) => world.countFault(kind),
+    happens: (kind) => world.faultHappens(kind, incarnation.process.name),
   });
 }
 
@@ -223,7 +223,12 @@ function outsideTools(world: World, incarnation: Incarnation): OutsideTool[] {
   const random = world.random.stream(`tools/${incarnation.label}`);
   const { outsideFaults: faults, faultsUntil } = world.swarm;
   const tools = world.outside
-    .tools(incarnation, random, { faults, faultsUntil, latencyMilliseconds: 50 })
+    .tools(incarnation, random, {
+      faults,
+      faultsUntil,
+      latencyMilliseconds: 50,
+      happens: (kind) => world.faultHappens(kind, incarnation.process.name),
+    })
     .map((tool) => ({ ...tool, timeoutMilliseconds: toolMilliseconds }));
   return [...tools, { ...tools.find((tool) => tool.effect === "once")!, name: approvedTool }];
 }

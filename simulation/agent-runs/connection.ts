@@ -55,8 +55,8 @@ export function openStream<T>(world: World, process: SimulatedProcess, request: 
       const { incarnation } = process;
       if (incarnation === undefined) return finish({ kind: "cut" });
       const forget = incarnation.onEnd(() => travel(() => finish({ kind: "cut" })));
-      if (kernel.now < swarm.faultsUntil && random.chance(swarm.replyLost)) {
-        world.countFault("stream cut");
+      const isCut = kernel.now < swarm.faultsUntil && random.chance(swarm.replyLost);
+      if (isCut && world.faultHappens("stream cut", details)) {
         kernel.schedule(random.fraction() * 500, { kind: "cut", details }, () => {
           if (isOpen) cut(incarnation);
         });

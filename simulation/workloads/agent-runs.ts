@@ -47,11 +47,11 @@ export const agentRuns: Workload = {
 };
 
 async function live(world: World, client: AgentClient, name: number): Promise<void> {
-  const random = world.random.stream(`tasks/${name}`);
   const tasks = Math.min(tasksMax, Math.ceil(world.swarm.operationsPerClient / operationsPerTask));
   for (let operation = 0; operation < tasks; operation++) {
-    await client.think();
-    await client.work({ id: `${name}.${operation}`, plan: random.pick(plans) });
+    await client.think(operation);
+    if (!world.parts.takesOperation(name, operation)) continue;
+    await client.work({ id: `${name}.${operation}`, plan: world.random.stream(`task/${name}.${operation}`).pick(plans) });
   }
 }
 

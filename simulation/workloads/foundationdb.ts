@@ -56,7 +56,7 @@ export const foundationDb: Workload = {
     await clients[0]!.read([...keys]);
     const history = clients.flatMap((client) => client.history);
     const checked = checkLinearizable(rows, history, stepsMax);
-    if (checked.verdict === "unknown") world.countFault("history too hard");
+    if (checked.verdict === "unknown") world.countProbe("history too hard");
     if (checked.verdict === "not linearizable")
       world.violation(`The history is not linearizable: stuck at ${JSON.stringify(checked.stuckAt)}`);
   },
@@ -90,13 +90,12 @@ class ClusterUnderTest {
       firstVersion,
       faults: swarm.isCalm || swarm.faultsUntil === 0 ? noFoundationDbFaults : drawFaults(random),
       faultsUntil: swarm.faultsUntil,
-      onFault: (kind) => world.countFault(kind),
+      happens: (kind) => world.faultHappens(kind, "cluster"),
       onApplied: (applied) => this.#check(applied),
     });
     if (!swarm.isCalm && random.chance(0.2) && swarm.faultsUntil > 0)
       kernel.schedule(random.fraction() * 3_000, { kind: "recovery" }, () => {
-        world.countFault("recovery");
-        this.#cluster.recover();
+        if (world.faultHappens("recovery", "cluster")) this.#cluster.recover();
       });
   }
 
@@ -218,7 +217,8 @@ class Client {
   readonly #cluster: ClusterUnderTest;
   readonly #processes: readonly SimulatedProcess[];
   readonly #name: string;
-  readonly #random: RandomStream;
+  /** The draws of the operation under way. */
+  #random: RandomStream;
   readonly #known = new Map<KeyName, Entry | undefined>();
   /** The version that a value was acknowledged or read with. */
   readonly #versions = new Map<string, number>();
@@ -234,7 +234,9 @@ class Client {
 
   async work(): Promise<void> {
     for (let operation = 0; operation < this.#world.swarm.operationsPerClient; operation++) {
+      this.#random = this.#world.random.stream(`${this.#name}.${operation}`);
       await this.#world.sleep(this.#random.fraction() * this.#world.swarm.thinkMilliseconds);
+      if (!this.#world.parts.takesOperation(this.#name, operation)) continue;
       if (this.#random.chance(0.35)) await this.read(this.#random.chance(0.5) ? [...keys] : [this.#random.pick(keys)]);
       else await this.#commit();
     }

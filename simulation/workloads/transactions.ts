@@ -32,9 +32,10 @@ export const transactions: Workload = {
 
     const acknowledged: string[] = [];
     const client = async (name: number): Promise<void> => {
-      const random = world.random.stream(`client/${name}`);
       for (let operation = 0; operation < world.swarm.operationsPerClient; operation++) {
+        const random = world.random.stream(`client/${name}.${operation}`);
         await world.sleep(random.fraction() * world.swarm.thinkMilliseconds);
+        if (!world.parts.takesOperation(name, operation)) continue;
         const [from, to] = [random.below(accounts), random.below(accounts)];
         const id = `${name}/${operation}`;
         for (;;) {
