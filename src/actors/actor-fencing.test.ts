@@ -130,7 +130,10 @@ test("Every batch checks and writes the header, whose version grows by one and w
   const batches = store.batches.slice(1);
   assert.deepEqual(
     batches.map((batch) => headerIn(batch)),
-    batches.map((batch, index) => ({ owner: headerIn(batch).owner, epoch: 1, ver: index + 1, lastBatch: batch.id, schema: 1 })),
+    batches.map((batch, index) => {
+      const { owner, at } = headerIn(batch);
+      return { owner, epoch: 1, ver: index + 1, lastBatch: batch.id, schema: 1, at };
+    }),
   );
   for (const batch of batches) assert.deepEqual(Buffer.from(batch.checks[0]!.key), Buffer.from(headerKey(one)));
 });

@@ -30,6 +30,8 @@ export interface Header {
   /** The batch that wrote this header: settles its outcome where a store has forgotten it. */
   readonly lastBatch: string;
   readonly schema: number;
+  /** When that batch was made, for people to see: Unix milliseconds of its node. Absent in headers of before this field. */
+  readonly at?: number;
   /** The node that is being given the actor, and may claim it while `owner` lives; `owner` may not any more. */
   readonly migrating?: { readonly to: string };
   /** The first and last time bucket that may hold deduplication records. Absent: there are none. */

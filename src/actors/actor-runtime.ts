@@ -12,18 +12,22 @@ import {
   ActorElsewhereError,
   ActorMessageError,
   type Actors,
+  type ActorSight,
   ActorsStoppedError,
   type ActorId,
   type ActorType,
   CancelledError,
   type InvokeOptions,
+  type LiveActor,
   MailboxFullError,
   UnknownActorTypeError,
 } from "./actor.ts";
 import { actorName, describeActor, validateActorId, validateActorType, validateInvocationId, validateTimeout } from "./actor-id.ts";
+import { readActorRecord } from "./actor-record.ts";
 import { reminderSlot } from "./actor-rows.ts";
 import { Envelope, type Invocation, type Task } from "./envelope.ts";
 import { fingerprint } from "./fingerprint.ts";
+import { holderOf } from "./holder.ts";
 import { type ActorLimits, defaultActorLimits, timeoutMillisecondsDefault } from "./limits.ts";
 import { type ActivationOwner, type HandedOver, LiveActivation } from "./live-activation.ts";
 import { Mailbox } from "./mailbox.ts";
@@ -111,11 +115,24 @@ export class ActorRuntime implements Actors {
     return activation !== undefined;
   }
 
+  async inspect(id: ActorId): Promise<ActorSight | undefined> {
+    const live = this.look(id);
+    if (live !== undefined) return { node: this.#services.placement.node, answers: true, live };
+    const record = await readActorRecord(this.#services.store, id);
+    const node = record && (await holderOf(record.header, this.#services.placement));
+    return node === undefined ? undefined : { node, answers: node === this.#services.placement.node };
+  }
+
   get live(): number {
     return this.#activations.size;
   }
 
   // For nodes that share the actors.
+
+  /** What of an actor is in this node's memory. */
+  look(id: ActorId): LiveActor | undefined {
+    return this.#activations.get(actorName(id))?.look();
+  }
 
   /** Whether the actor has an activation here, or is on its way out: messages for it are taken or redirected here. */
   has(id: ActorId): boolean {

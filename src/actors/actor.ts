@@ -164,8 +164,31 @@ export interface Actors extends AsyncDisposable {
    * actor's own turns (`activation.turn`) and reminders still run. False: not active here.
    */
   cancel(id: ActorId, reason: string): boolean;
+  /** Where the actor is, and what waits for it there. `undefined`: no living node has it. */
+  inspect(id: ActorId): Promise<ActorSight | undefined>;
   /** Activations in memory. */
   readonly live: number;
+}
+
+/** An actor, seen from outside. */
+export interface ActorSight {
+  /** The living node that has the actor. */
+  readonly node: string;
+  /** Whether that node could be asked: what is in its memory is not known otherwise. */
+  readonly answers: boolean;
+  /** Absent: the actor is not in memory. */
+  readonly live?: LiveActor;
+}
+
+/** What is in memory of an actor. */
+export interface LiveActor {
+  /** A turn, a commit or work in the background is under way, or messages wait. */
+  readonly isBusy: boolean;
+  /** Messages that wait, their estimated bytes, and how many of both may. */
+  readonly messages: number;
+  readonly messagesMax: number;
+  readonly bytes: number;
+  readonly bytesMax: number;
 }
 
 /** Too many messages wait for an actor. Not delivered; try again after `retryAfterMilliseconds`. */

@@ -151,13 +151,15 @@ export class CommitPipeline implements PendingRows {
   async #send(pending: PendingBatch): Promise<void> {
     const { environment, placement } = this.#services;
     const isClaim = !this.#isClaimed;
-    const { writes, span } = recordInvocations(this.#id, this.#dedup, pending.records, environment.clock.now());
+    const at = environment.clock.now();
+    const { writes, span } = recordInvocations(this.#id, this.#dedup, pending.records, at);
     const header: Header = {
       owner: placement.node,
       epoch: this.#epoch + (isClaim ? 1 : 0),
       ver: this.#ver + 1,
       lastBatch: environment.random.uuid(),
       schema: headerSchema,
+      at,
       ...(span === undefined ? {} : { dedup: span }),
     };
     const key = headerKey(this.#id);

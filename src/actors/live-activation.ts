@@ -16,6 +16,7 @@ import {
   ActorElsewhereError,
   type ActorId,
   type ActorType,
+  type LiveActor,
   type Reminder,
   type ScopedStore,
   type Turn,
@@ -150,6 +151,12 @@ export class LiveActivation implements Activation, TurnHost {
     const waiting = [...(this.#mailbox ?? [])].filter(({ task }) => options.own || task.kind !== "own");
     for (const envelope of waiting) this.#mailbox?.remove(envelope);
     return waiting;
+  }
+
+  look(): LiveActor {
+    const { mailboxMessages, mailboxBytes } = this.#services.limits;
+    const { size = 0, bytes = 0 } = this.#mailbox ?? {};
+    return { isBusy: this.isBusy, messages: size, messagesMax: mailboxMessages, bytes, bytesMax: mailboxBytes };
   }
 
   get isBusy(): boolean {

@@ -19,6 +19,11 @@ export class Mailbox {
     return this.#waiting.size;
   }
 
+  /** Estimated. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** @throws {MailboxFullError} `describe` names the actor. */
   push(envelope: Envelope, limits: ActorLimits, describe: () => string): void {
     // An actor's own turns have as much room again: callers must not keep it from finishing what it has begun.

@@ -9,6 +9,7 @@ export const cancelMethod = "cancel";
 export const reminderSetMethod = "reminder-set";
 export const admitMethod = "admit";
 export const takeOverMethod = "take-over";
+export const inspectMethod = "inspect";
 
 export interface InvokeCall {
   readonly id: ActorId;

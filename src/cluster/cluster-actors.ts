@@ -1,5 +1,14 @@
 /** The actors of all nodes, as one node sees them: those that are here, and the way to the others. */
-import { ActorElsewhereError, type ActorId, type Actors, type ActorType, CancelledError, type InvokeOptions } from "../actors/actor.ts";
+import {
+  ActorElsewhereError,
+  type ActorId,
+  type Actors,
+  type ActorSight,
+  type ActorType,
+  CancelledError,
+  type InvokeOptions,
+  type LiveActor,
+} from "../actors/actor.ts";
 import { actorName, describeActor, validateTimeout } from "../actors/actor-id.ts";
 import { ActorRuntime } from "../actors/actor-runtime.ts";
 import { holderOf } from "../actors/holder.ts";
@@ -13,6 +22,7 @@ import {
   Body,
   type CancelCall,
   cancelMethod,
+  inspectMethod,
   type InvokeCall,
   invokeMethod,
   type RemindCall,
@@ -83,6 +93,7 @@ export class ClusterActors implements Actors, ReminderSharing {
     calls.onRequest(cancelMethod, async (body) => this.#cancelHere(new Body(body)));
     calls.onRequest(reminderSetMethod, async (body) => this.runtime.reminderSet(new Body(body).integer("due")));
     calls.onRequest(admitMethod, async () => this.migration.admits());
+    calls.onRequest(inspectMethod, async (body) => this.runtime.look(new Body(body).id) ?? null);
     calls.onRequest(takeOverMethod, async (body) => await this.#takeOver(new Body(body)));
   }
 
@@ -125,6 +136,24 @@ export class ClusterActors implements Actors, ReminderSharing {
     const node = this.#locator.remembered(name);
     void this.#sendCancel(id, name, reason);
     return node !== undefined;
+  }
+
+  async inspect(id: ActorId): Promise<ActorSight | undefined> {
+    const here = await this.runtime.inspect(id);
+    const member = here === undefined || here.answers ? undefined : await this.#placement.find(here.node);
+    if (member?.address == null) return here;
+    try {
+      const options = { timeoutMilliseconds: hintMilliseconds, class: "control" } as const;
+      const live = (await this.#transport.request(member.address, inspectMethod, { id }, options)) as LiveActor | null;
+      return { node: member.node, answers: true, ...(live === null ? {} : { live }) };
+    } catch (error) {
+      this.#environment.log.write("info", "A node did not say what it has of an actor", {
+        actor: describeActor(id),
+        node: member.node,
+        error,
+      });
+      return here;
+    }
   }
 
   /** The other node at which an actor is, as far as is known: it is not moved or made active for that. */

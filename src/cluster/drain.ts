@@ -36,8 +36,13 @@ export interface DrainReport {
  * Ends when none is left, when no other node is up, or when `signal` aborts.
  */
 export async function drain(parts: MoveParts, signal: AbortSignal): Promise<DrainReport> {
-  const { environment, membership, placement, runtime } = parts;
-  await membership.drain();
+  await parts.membership.drain();
+  return await moveAll(parts, signal);
+}
+
+/** As `drain` does, at a node that drains already. */
+export async function moveAll(parts: MoveParts, signal: AbortSignal): Promise<DrainReport> {
+  const { environment, placement, runtime } = parts;
   environment.probe("cluster.draining");
   const moving = new Set<string>();
   let moved = 0;

@@ -30,7 +30,8 @@ export async function giveHeader(
 ): Promise<HeaderRow | undefined> {
   const { migrating: _, ...rest } = row.header;
   const batchId = environment.random.uuid();
-  const header: Header = { ...rest, ver: rest.ver + 1, lastBatch: batchId, ...(to === undefined ? {} : { migrating: { to } }) };
+  const at = environment.clock.now();
+  const header: Header = { ...rest, ver: rest.ver + 1, lastBatch: batchId, at, ...(to === undefined ? {} : { migrating: { to } }) };
   const key = headerKey(id);
   const outcome = await commitUntilKnown(store, environment, {
     id: batchId,

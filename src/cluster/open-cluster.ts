@@ -7,13 +7,12 @@ import { CallTable } from "./call-table.ts";
 import type { ClusterTimings, Member, NodeFencedError } from "./cluster.ts";
 import { ClusterActors } from "./cluster-actors.ts";
 import { MemberPlacement } from "./cluster-placement.ts";
-import { drain, type DrainReport, Rebalancer } from "./drain.ts";
+import { type DrainReport, Rebalancer } from "./drain.ts";
 import { Membership, type MembershipListener, type MembershipOptions, type VersionRange, type Witness } from "./membership.ts";
+import { NodeDrain } from "./node-drain.ts";
+import { NodeOperations } from "./node-operations.ts";
 import type { Transport } from "./transport.ts";
 import type { ErrorClass } from "./wire-errors.ts";
-
-/** How long a drain moves actors, before the rest is left to stop as at any stop. */
-const drainMilliseconds = 60_000;
 
 export interface ClusterOptions {
   readonly store: MembershipOptions["store"];
@@ -49,11 +48,13 @@ export interface Cluster extends AsyncDisposable {
   readonly transport: Transport;
   /** What other nodes may ask; more can be added before `start`. */
   readonly calls: CallTable;
+  /** What a person does with nodes. */
+  readonly operations: NodeOperations;
   /** The members that are not dead, as last seen. */
   readonly members: readonly Member[];
   /** Listens, joins, and takes actors. Register their types first. @throws {NodeNameTakenError} @throws {IncompatibleNodeError} */
   start(): Promise<void>;
-  /** Moves this node's actors to others. The node goes on to answer until it is closed. */
+  /** Moves this node's actors to others, for a minute at most, before it is closed: until then it goes on to answer. */
   drain(signal?: AbortSignal): Promise<DrainReport>;
 }
 
@@ -85,6 +86,8 @@ export function openCluster(options: ClusterOptions): Cluster {
   const actors = new ClusterActors({ store, environment, membership, placement, transport, calls, limits, errors, affinity });
   const moveParts = { environment, membership, placement, runtime: actors.runtime, migration: actors.migration };
   const rebalancer = new Rebalancer(moveParts);
+  const nodeDrain = new NodeDrain(moveParts);
+  const operations = new NodeOperations({ membership, transport, runtime: actors.runtime, drain: nodeDrain, calls });
 
   return {
     node: membership.node,
@@ -93,6 +96,7 @@ export function openCluster(options: ClusterOptions): Cluster {
     membership,
     transport,
     calls,
+    operations,
     get members() {
       return membership.members;
     },
@@ -100,19 +104,7 @@ export function openCluster(options: ClusterOptions): Cluster {
       await actors.runtime.start();
       await membership.ready();
     },
-    drain: async (signal) => {
-      rebalancer.stop();
-      const late = new AbortController();
-      const isOver = environment.clock.schedule(drainMilliseconds, () => late.abort());
-      const abort = (): void => late.abort();
-      signal?.addEventListener("abort", abort);
-      try {
-        return await drain(moveParts, late.signal);
-      } finally {
-        isOver();
-        signal?.removeEventListener("abort", abort);
-      }
-    },
+    drain: async (signal) => await nodeDrain.leave(signal),
     [Symbol.asyncDispose]: async () => {
       rebalancer.stop();
       // Ends the actors, and then says that the node is gone.
