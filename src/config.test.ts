@@ -24,6 +24,7 @@ test("Without flags and variables everything has its default", () => {
     logLevel: "warn",
     logFormat: "text",
     stopSeconds: 20,
+    leaveSeconds: 5,
     contextWindowMax: 128_000,
     modelTimeoutSeconds: 240,
     discoverLocal: true,

@@ -26,6 +26,7 @@ export interface Config {
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
   readonly stopSeconds: number;
+  readonly leaveSeconds: number;
   readonly contextWindowMax: number;
   readonly modelTimeoutSeconds: number;
   readonly discoverLocal: boolean;
@@ -158,6 +159,14 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     ...integer(0, 3_600),
     default: 20,
     meaning: "How long a stop waits for the requests in progress",
+  },
+  leaveSeconds: {
+    flag: "leave-seconds",
+    variables: ["KELPIE_LEAVE_SECONDS"],
+    ...integer(0, 300),
+    default: 5,
+    meaning:
+      "How long a node that stops takes requests after `/v1/ready` has turned to 503, if other nodes are up: the time in which a load balancer must notice",
   },
   contextWindowMax: {
     flag: "context-window-max",
@@ -349,7 +358,7 @@ function warningsFor(variables: Readonly<Record<string, string | undefined>>): s
 /** Settings of clusters mean nothing to a server that is alone. */
 function warningsOfAlone(config: Config): string[] {
   if (config.nodeName !== undefined || config.join !== undefined) return [];
-  return (["clusterSecret", "clusterPort", "capacity"] as const)
+  return (["clusterSecret", "clusterPort", "capacity", "leaveSeconds"] as const)
     .filter((name) => config[name] !== settings[name].default)
     .map((name) => `${settings[name].variables[0]} is ignored: this server is alone, as neither KELPIE_NODE nor --join is given`);
 }

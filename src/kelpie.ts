@@ -14,6 +14,7 @@ import { createAgents } from "./agents/agents.ts";
 import type { ConversationService } from "./agents/conversation-service.ts";
 import { postCallback } from "./agents/post-callback.ts";
 import { shareFeeds } from "./agents/remote-feeds.ts";
+import type { Cluster } from "./cluster/open-cluster.ts";
 import type { Environment } from "./environment/environment.ts";
 import { holdProcess } from "./environment/hold-process.ts";
 import { RealEnvironment } from "./environment/real-environment.ts";
@@ -55,6 +56,8 @@ export interface KelpieOptions {
   readonly providers?: Readonly<Record<string, string | undefined>>;
   /** How long `close` waits for requests in progress. 20,000 by default. */
   readonly stopMilliseconds?: number;
+  /** How long a node that closes takes requests, after it has begun to say that it is not ready, if others are up. 5,000 by default. */
+  readonly leaveMilliseconds?: number;
 }
 
 export interface ServeOptions {
@@ -87,6 +90,7 @@ export interface Kelpie extends AsyncDisposable {
 }
 
 const stopMillisecondsDefault = 20_000;
+const leaveMillisecondsDefault = 5_000;
 const defaultPort = 8283;
 const defaultHost = "127.0.0.1";
 
@@ -130,11 +134,11 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   let closed: Promise<void> | undefined;
   // Whoever listens to a run hears of the stop before its step is finished, and the step is finished before the store closes.
   const close = async (): Promise<void> => {
-    // While it is still served: who talks to this node is not to notice.
-    await cluster?.drain().catch((error: unknown) => {
-      environment.log.write("warn", "A node could not give its actors away; they stop here, and go on elsewhere", { error });
-    });
-    await Promise.all([...listenings].map((listening) => listening.close(options.stopMilliseconds ?? stopMillisecondsDefault)));
+    const { stopMilliseconds = stopMillisecondsDefault, leaveMilliseconds = leaveMillisecondsDefault } = options;
+    // What the other nodes go on with comes to its end here too: who talks to this node is not to notice.
+    const isElsewhere = cluster !== undefined && (await leaveCluster(cluster, { listenings, environment, leaveMilliseconds }));
+    const finishMilliseconds = isElsewhere ? stopMilliseconds : 0;
+    await Promise.all([...listenings].map((listening) => listening.close(stopMilliseconds, finishMilliseconds)));
     await all.disposeAsync();
   };
   return {
@@ -162,4 +166,25 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     close: () => (closed ??= close()),
     [Symbol.asyncDispose]: () => (closed ??= close()),
   };
+}
+
+/**
+ * Gives this node's actors to the others while it is still served, and until whoever shares out the requests has had the
+ * time to notice. Gives whether nothing is left here.
+ */
+async function leaveCluster(
+  cluster: Cluster,
+  parts: { readonly listenings: Iterable<Listening>; readonly environment: Environment; readonly leaveMilliseconds: number },
+): Promise<boolean> {
+  const { listenings, environment, leaveMilliseconds } = parts;
+  for (const listening of listenings) listening.retire();
+  const hasOthers = cluster.members.some((member) => member.node !== cluster.node && member.state === "up");
+  const noticed = hasOthers ? environment.clock.sleep(leaveMilliseconds) : Promise.resolve();
+  try {
+    const [{ left }] = await Promise.all([cluster.drain(), noticed]);
+    return left === 0;
+  } catch (error) {
+    environment.log.write("warn", "A node could not give its actors away; they stop here, and go on elsewhere", { error });
+    return false;
+  }
 }

@@ -36,6 +36,7 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
       storeAddress: config.storeAddress,
       cluster,
       stopMilliseconds: config.stopSeconds * 1_000,
+      leaveMilliseconds: config.leaveSeconds * 1_000,
     }),
   );
   try {

@@ -60,7 +60,11 @@ export function unprocessable(detail: string, examples?: readonly string[]): Htt
 
 /** 503 for who waits for a run while the server stops. A client that sent its message again would say it twice. */
 export function stopping(): HttpError {
-  return new HttpError(503, { detail: "The server is stopping; the run goes on at its next start" }, { "x-should-retry": "false" });
+  return new HttpError(
+    503,
+    { detail: "The server is stopping; the run goes on at its next start, or at another node" },
+    { "x-should-retry": "false" },
+  );
 }
 
 /** Seconds for a Retry-After header: at least one, as 0 means "at once" to some clients. */

@@ -153,6 +153,47 @@ test("Closing ends a stream without [DONE], so that its reader resumes it elsewh
   assert.doesNotMatch(await text, /DONE/);
 });
 
+test("What may finish comes to its end after new connections are refused, and before streams are cut", { timeout: 5_000 }, async () => {
+  const closing = new AbortController();
+  const goOn = Promise.withResolvers<void>();
+  async function* follow(): AsyncGenerator<readonly StreamEvent[]> {
+    yield [event(1)];
+    await goOn.promise;
+    yield [event(2, true)];
+  }
+  const listening = await start(streamingApp(follow, closing.signal), () => closing.abort());
+  const response = await fetch(listening.url);
+  const text = response.text();
+  const closed = listening.close(5_000, 5_000);
+  await assert.rejects(fetch(listening.url));
+  goOn.resolve();
+  await closed;
+  assert.match(await text, /"seq_id":2[\s\S]*\[DONE\]/);
+});
+
+const apps: readonly [string, App][] = [
+  ["an answer", plainApp],
+  ["a call of an actor", { ...plainApp, callActor: (_request, body) => body().then(() => ({ status: 200, headers: {}, body: "hello" })) }],
+  [
+    "a stream",
+    streamingApp(async function* () {
+      yield [event(1, true)];
+    }, new AbortController().signal),
+  ],
+] as const)
+  test(`From when the server retires, ${what} is the last of its connection`, { timeout: 5_000 }, async () => {
+    const listening = await start(app);
+    const ask = async (): Promise<string | null> => {
+      const response = await fetch(`${listening.url}/v1/actors/a/b/c`, { method: "POST", body: "{}" });
+      await response.text();
+      return response.headers.get("connection");
+    };
+    assert.equal(await ask(), "keep-alive");
+    listening.retire();
+    assert.equal(await ask(), "close");
+    await listening.close(100);
+  });
+
 test("After the grace period, answers that do not end are cut off", { timeout: 5_000 }, async () => {
   const arrived = Promise.withResolvers<void>();
   const hanging: App = {

@@ -26,11 +26,14 @@ export interface Listening {
   readonly host: string;
   readonly port: number;
   readonly url: string;
+  /** From now on a connection ends with its answer, so that its client comes over another one, and elsewhere, next time. */
+  retire(): void;
   /**
    * Takes no more connections, ends event streams so that clients can resume them, and waits for the answers under
-   * way: at most `graceMilliseconds`, then it closes what is left.
+   * way: at most `graceMilliseconds`, then it closes what is left. `finishMilliseconds`: before that, how long streams
+   * and answers may come to their end by themselves.
    */
-  close(graceMilliseconds: number): Promise<void>;
+  close(graceMilliseconds: number, finishMilliseconds?: number): Promise<void>;
 }
 
 /** A key is missing, or the address cannot be had. The message says what to do. */
@@ -54,6 +57,8 @@ export async function listen(app: App, options: ListenOptions): Promise<Listenin
     throw new ListenError(
       `Refusing to listen on ${host} without a key: everybody who can reach this machine could use it. Set KELPIE_API_KEY, or listen on 127.0.0.1`,
     );
+  const answer = listenerOf(app);
+  let isRetired = false;
   const server = createServer(
     {
       headersTimeout: headersMillisecondsMax,
@@ -61,7 +66,10 @@ export async function listen(app: App, options: ListenOptions): Promise<Listenin
       keepAliveTimeout: keepAliveMilliseconds,
       maxHeaderSize: headerBytesMax,
     },
-    listenerOf(app),
+    (incoming, outgoing) => {
+      if (isRetired) outgoing.setHeader("connection", "close");
+      answer(incoming, outgoing);
+    },
   );
   server.maxConnections = connectionsMax;
   server.on("clientError", answerUnreadable);
@@ -72,24 +80,30 @@ export async function listen(app: App, options: ListenOptions): Promise<Listenin
     host: address.address,
     port: address.port,
     url: `http://${shownHost === "127.0.0.1" || shownHost === "[::1]" ? "localhost" : shownHost}:${address.port}`,
-    close: async (graceMilliseconds) => {
+    retire: () => {
+      isRetired = true;
+    },
+    close: async (graceMilliseconds, finishMilliseconds = 0) => {
+      isRetired = true;
+      const finished = new AbortController();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve())).then(() => finished.abort());
+      if (finishMilliseconds > 0) await untilFinished(server, options.environment, finishMilliseconds, finished.signal);
       options.close();
-      await drain(server, options.environment, graceMilliseconds);
+      await untilFinished(server, options.environment, graceMilliseconds, finished.signal);
+      server.closeAllConnections();
+      await closed;
     },
   };
 }
 
-async function drain(server: Server, { clock }: Environment, graceMilliseconds: number): Promise<void> {
-  const finished = new AbortController();
-  const closed = new Promise<void>((resolve) => server.close(() => resolve())).then(() => finished.abort());
-  const end = clock.elapsed() + graceMilliseconds;
+/** Resolves when `signal` aborts, or when the time is over. */
+async function untilFinished(server: Server, { clock }: Environment, milliseconds: number, signal: AbortSignal): Promise<void> {
+  const end = clock.elapsed() + milliseconds;
   // A kept-alive connection that becomes idle while the server closes is not closed by Node itself.
-  while (!finished.signal.aborted && clock.elapsed() < end) {
+  while (!signal.aborted && clock.elapsed() < end) {
     server.closeIdleConnections();
-    await clock.sleep(drainPauseMilliseconds, finished.signal);
+    await clock.sleep(drainPauseMilliseconds, signal);
   }
-  server.closeAllConnections();
-  await closed;
 }
 
 function listenerOf(app: App): (incoming: IncomingMessage, outgoing: ServerResponse) => void {

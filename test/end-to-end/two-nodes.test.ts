@@ -11,7 +11,7 @@ import { followRun } from "../../src/cli/follow-run.ts";
 import { answerFrom, clientOf, clusterAt, membersAt, newAgent } from "./cluster-client.ts";
 import { kelpie } from "./kelpie-command.ts";
 
-const variables = { KELPIE_DEMO_TOKEN_MILLISECONDS: "5" };
+const variables = { KELPIE_DEMO_TOKEN_MILLISECONDS: "5", KELPIE_LEAVE_SECONDS: "0" };
 
 async function startNodes(): Promise<AsyncDisposableStack & { readonly node1: ServerProcess; readonly node2: ServerProcess }> {
   const stack = new AsyncDisposableStack();
