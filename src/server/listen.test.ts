@@ -180,7 +180,8 @@ const apps: readonly [string, App][] = [
       yield [event(1, true)];
     }, new AbortController().signal),
   ],
-] as const)
+];
+for (const [what, app] of apps)
   test(`From when the server retires, ${what} is the last of its connection`, { timeout: 5_000 }, async () => {
     const listening = await start(app);
     const ask = async (): Promise<string | null> => {
