@@ -14,9 +14,32 @@ import type { CallOutcome, World } from "./world.ts";
 
 export const project = "simulation";
 
-/** Long enough for what is left to do when the faults are over, and much less than clients allow for. */
-const settleMilliseconds = 120_000;
 const longTimeoutMilliseconds = 3_600_000;
+
+/** Makes the kinds of actors of one incarnation; it may also register them itself. */
+export type ActorTypes = (incarnation: Incarnation, node: { readonly store: Store; readonly actors: Actors }) => readonly ActorType[];
+
+/** Processes that have actors, as workloads and their clients see them. */
+export interface ActorProcesses {
+  readonly world: World;
+  readonly processes: readonly SimulatedProcess[];
+  /** Invokes an actor from outside, as a client of one of the processes. `onReply` runs at the instant at which the reply would leave. */
+  invoke<Reply>(
+    process: SimulatedProcess,
+    id: ActorId,
+    message: unknown,
+    options: InvokeOptions,
+    onReply?: (reply: Reply) => Promise<void>,
+  ): Promise<CallOutcome<Reply>>;
+  cancel(process: SimulatedProcess, id: ActorId): void;
+  /** Waits until every invocation of a living process is settled, also those that their clients have given up. */
+  settle(): Promise<void>;
+}
+
+/** How a workload gets its processes. */
+export type OpenActors = (world: World, types: ActorTypes) => ActorProcesses;
+
+export const alone: OpenActors = (world, types) => new ActorCluster(world, types);
 
 interface Node {
   /** One, unless a planted bug makes it several. */
@@ -24,7 +47,7 @@ interface Node {
   readonly started: Promise<unknown>;
 }
 
-export class ActorCluster {
+export class ActorCluster implements ActorProcesses {
   readonly world: World;
   readonly processes: readonly SimulatedProcess[];
   readonly #nodes = new WeakMap<Incarnation, Node>();
@@ -33,21 +56,14 @@ export class ActorCluster {
   readonly #headers = new Map<string, Header>();
   readonly #applied = new Set<string>();
   readonly #sent = new Set<string>();
-  /** Invocations that the runtime has neither answered nor refused. */
-  readonly #unsettled = new Set<{ readonly incarnation: Incarnation; readonly text: string }>();
+  readonly #invocations: Invocations;
   /** Messages whose turn has not begun, by incarnation and actor. */
   readonly #waiting = new Map<string, Set<string>>();
 
-  /**
-   * `types` makes the kinds of actors for one incarnation; it may also register them itself. `beforeStop` runs before
-   * the runtimes of an incarnation stop in good order.
-   */
-  constructor(
-    world: World,
-    types: (incarnation: Incarnation, node: { readonly store: Store; readonly actors: Actors }) => readonly ActorType[],
-    beforeStop: (incarnation: Incarnation) => Promise<void> = async () => {},
-  ) {
+  /** `beforeStop` runs before the runtimes of an incarnation stop in good order. */
+  constructor(world: World, types: ActorTypes, beforeStop: (incarnation: Incarnation) => Promise<void> = async () => {}) {
     this.world = world;
+    this.#invocations = new Invocations(world);
     this.processes = Array.from({ length: world.swarm.processes }, (_, at) =>
       world.addProcess(
         `node-${at}`,
@@ -71,7 +87,6 @@ export class ActorCluster {
     await this.#nodes.get(incarnation)!.started;
   }
 
-  /** Invokes an actor from outside, as a client of one of the processes. */
   invoke<Reply>(
     process: SimulatedProcess,
     id: ActorId,
@@ -85,12 +100,8 @@ export class ActorCluster {
       await node.started;
       const runtime = node.runtimes[world.moment() % node.runtimes.length]!;
       const waits = this.#wait(incarnation, id, JSON.stringify(message));
-      const invocation = { incarnation, text: `${id.key} ${JSON.stringify(message)}` };
-      this.#unsettled.add(invocation);
-      const reply = await runtime.invoke<Reply>(id, structuredClone(message), options).finally(() => {
-        waits();
-        this.#unsettled.delete(invocation);
-      });
+      const invoked = runtime.invoke<Reply>(id, structuredClone(message), options).finally(waits);
+      const reply = await this.#invocations.add(incarnation, `${id.key} ${JSON.stringify(message)}`, invoked);
       // Still inside the process, at the instant at which its reply would leave.
       await onReply?.(reply);
       return reply;
@@ -143,13 +154,8 @@ export class ActorCluster {
     };
   }
 
-  /** Waits until every invocation of a living process is settled, also those that their clients have given up. */
   async settle(): Promise<void> {
-    const { world } = this;
-    const left = (): string[] => [...this.#unsettled].filter(({ incarnation }) => incarnation.alive).map(({ text }) => text);
-    const deadline = Math.max(world.kernel.now, world.swarm.faultsUntil + world.swarm.outageMilliseconds) + settleMilliseconds;
-    while (left().length > 0 && world.kernel.now < deadline) await world.sleep(1_000);
-    for (const text of left()) world.violation(`An invocation was neither answered nor refused: ${text}`);
+    await this.#invocations.settle();
   }
 
   cancel(process: SimulatedProcess, id: ActorId): void {
@@ -160,7 +166,7 @@ export class ActorCluster {
     });
   }
 
-  #boot(incarnation: Incarnation, types: ConstructorParameters<typeof ActorCluster>[1]): void {
+  #boot(incarnation: Incarnation, types: ActorTypes): void {
     const { world } = this;
     const store = world.storeFor(incarnation);
     const { environment } = incarnation;
@@ -222,6 +228,34 @@ export class ActorCluster {
   }
 }
 
+/** Invocations that nobody has answered or refused yet. */
+export class Invocations {
+  readonly #world: World;
+  readonly #unsettled = new Set<{ readonly incarnation: Incarnation; readonly text: string }>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  async add<T>(incarnation: Incarnation, text: string, outcome: Promise<T>): Promise<T> {
+    const invocation = { incarnation, text };
+    this.#unsettled.add(invocation);
+    return await outcome.finally(() => this.#unsettled.delete(invocation));
+  }
+
+  /** Waits for those of living processes: it is a violation if some are never settled. */
+  async settle(): Promise<void> {
+    const { kernel, swarm } = this.#world;
+    const left = (): string[] => [...this.#unsettled].filter(({ incarnation }) => incarnation.alive).map(({ text }) => text);
+    const deadline = Math.max(kernel.now, swarm.faultsUntil + swarm.outageMilliseconds) + settleMilliseconds;
+    while (left().length > 0 && kernel.now < deadline) await this.#world.sleep(1_000);
+    for (const text of left()) this.#world.violation(`An invocation was neither answered nor refused: ${text}`);
+  }
+}
+
+/** Long enough for what is left to do when the faults are over, and much less than clients allow for. */
+const settleMilliseconds = 120_000;
+
 /** The rows of an actor under `prefix`, as they are in the store. */
 export async function storedRow<T>(world: World, id: ActorId, key: readonly (string | number)[]): Promise<T | undefined> {
   const [answer] = await world.disk.read([{ key: encodeTuple([id.project, "state", id.type, id.key, ...key]) }]);
@@ -253,12 +287,12 @@ const doubtfulErrors = ["ActivationLostError", "CommitUnknownError", "CancelledE
 
 /** A client as it should be: it tries again with the same invocation id until it knows, and sometimes gives up. */
 export class Client {
-  readonly #cluster: ActorCluster;
+  readonly #cluster: ActorProcesses;
   readonly #name: string;
   #random: RandomStream;
   #process: SimulatedProcess;
 
-  constructor(cluster: ActorCluster, name: string) {
+  constructor(cluster: ActorProcesses, name: string) {
     this.#cluster = cluster;
     this.#name = name;
     this.#random = cluster.world.random.stream(`client/${name}`);
@@ -324,7 +358,7 @@ export class Client {
 
 /** Runs every client of the swarm and waits for all. */
 export async function runClients(
-  cluster: ActorCluster,
+  cluster: ActorProcesses,
   work: (client: Client, name: number, operation: number) => Promise<void>,
 ): Promise<void> {
   const { clients, operationsPerClient } = cluster.world.swarm;

@@ -6,6 +6,7 @@
  */
 import type { Actor } from "../src/actors/actor.ts";
 import { decodeTuple } from "../src/base/tuple.ts";
+import type { MembershipOptions } from "../src/cluster/membership.ts";
 import {
   type Answer,
   type Batch,
@@ -175,7 +176,9 @@ export function withWrites(store: Store, keeps: (write: Write) => boolean): Stor
 }
 
 function changed(store: Store, parts: { readonly commit?: Commit; readonly read?: Read }): Store {
+  const { generation } = store as MembershipOptions["store"];
   return {
+    ...(generation === undefined ? {} : { generation: () => generation.call(store) }),
     limits: store.limits,
     read: parts.read ?? ((queries) => store.read(queries)),
     commit: parts.commit ?? ((batch) => store.commit(batch)),

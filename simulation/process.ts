@@ -12,6 +12,41 @@ import type { KeyedRandom, RandomStream } from "./random.ts";
 
 /** The Unix time at which every simulated run begins: 2026-01-01. */
 const wallEpoch = 1_767_225_600_000;
+/** A timer is not late by less than what rounding makes of its time. */
+const timerMillisecondsMin = 0.01;
+
+/** The clocks of a machine: its processes share them, and they outlive each of these. */
+export class HostClock {
+  /** How fast the time of this machine runs. */
+  readonly rate: number;
+  /** How far the wall clock is off. */
+  offsetMilliseconds: number;
+  #suspended = 0;
+  #suspendedSince: number | undefined;
+
+  constructor(options: { readonly rate?: number; readonly offsetMilliseconds?: number } = {}) {
+    this.rate = options.rate ?? 1;
+    this.offsetMilliseconds = options.offsetMilliseconds ?? 0;
+  }
+
+  wall(now: number): number {
+    return wallEpoch + Math.floor(now * this.rate) + this.offsetMilliseconds;
+  }
+
+  /** Stands still while the machine sleeps. */
+  monotonic(now: number): number {
+    return ((this.#suspendedSince ?? now) - this.#suspended) * this.rate;
+  }
+
+  suspend(now: number): void {
+    this.#suspendedSince ??= now;
+  }
+
+  wake(now: number): void {
+    this.#suspended += now - (this.#suspendedSince ?? now);
+    this.#suspendedSince = undefined;
+  }
+}
 
 /** Crash `process` at its crossing number `crossing`, counted from 1 over all its incarnations. */
 export interface CrashPlan {
@@ -24,8 +59,8 @@ export interface ProcessOptions {
   readonly random: KeyedRandom;
   /** Makes the object graph of an incarnation: called at each start. */
   readonly boot: (incarnation: Incarnation) => void;
-  /** How far its wall clock is off. 0 by default. */
-  readonly clockOffsetMilliseconds?: number;
+  /** One that is right by default. */
+  readonly clock?: HostClock;
   readonly crashPlan?: CrashPlan | undefined;
   /** Told after each crash: whoever wants the process back calls `start`. */
   readonly onCrash?: (process: SimulatedProcess) => void;
@@ -35,6 +70,7 @@ export interface ProcessOptions {
 export class SimulatedProcess {
   readonly name: string;
   readonly kernel: Kernel;
+  readonly clock: HostClock;
   readonly #options: ProcessOptions;
   #incarnation: Incarnation | undefined;
   #starts = 0;
@@ -44,6 +80,7 @@ export class SimulatedProcess {
   constructor(kernel: Kernel, options: ProcessOptions) {
     this.kernel = kernel;
     this.name = options.name;
+    this.clock = options.clock ?? new HostClock();
     this.#options = options;
   }
 
@@ -76,17 +113,26 @@ export class SimulatedProcess {
     this.kernel.note("crash", incarnation.label, why);
     this.#incarnation = undefined;
     this.#crashes++;
+    this.clock.wake(this.kernel.now);
     incarnation.end();
     this.#options.onCrash?.(this);
   }
 
-  /** Stops the process in its tracks, as `SIGSTOP` does, while the clock runs on. */
-  pause(milliseconds: number): void {
+  /**
+   * Stops the process in its tracks, as `SIGSTOP` does, while the clock runs on. `suspended`: its machine sleeps, and
+   * only the wall clock runs on.
+   */
+  pause(milliseconds: number, options: { readonly suspended?: boolean } = {}): void {
     const incarnation = this.#incarnation;
     if (incarnation === undefined || incarnation.paused) return;
-    this.kernel.note("pause", incarnation.label, `${milliseconds}`);
+    this.kernel.note(options.suspended === true ? "suspend" : "pause", incarnation.label, `${milliseconds}`);
     incarnation.paused = true;
-    this.kernel.schedule(milliseconds, { kind: "resume", details: incarnation.label }, () => incarnation.resume());
+    if (options.suspended === true) this.clock.suspend(this.kernel.now);
+    this.kernel.schedule(milliseconds, { kind: "resume", details: incarnation.label }, () => {
+      if (!incarnation.alive) return;
+      this.clock.wake(this.kernel.now);
+      incarnation.resume();
+    });
   }
 
   /** Counts a crossing; false when it was the planned crash. */
@@ -114,7 +160,7 @@ export class Incarnation implements Owner {
     this.label = `${process.name}#${number}`;
     const { kernel } = process;
     this.environment = {
-      clock: new SimulatedClock(this, options.clockOffsetMilliseconds ?? 0),
+      clock: new SimulatedClock(this),
       random: options.random.stream(`process/${this.label}`),
       log: new TraceLog(this),
       probe: (name) => {
@@ -175,21 +221,21 @@ export function never<T>(): Promise<T> {
 
 class SimulatedClock implements Clock {
   readonly #incarnation: Incarnation;
-  readonly #offset: number;
+  readonly #host: HostClock;
   readonly #startedAt: number;
 
-  constructor(incarnation: Incarnation, offset: number) {
+  constructor(incarnation: Incarnation) {
     this.#incarnation = incarnation;
-    this.#offset = offset;
-    this.#startedAt = incarnation.kernel.now;
+    this.#host = incarnation.process.clock;
+    this.#startedAt = this.#host.monotonic(incarnation.kernel.now);
   }
 
   now(): number {
-    return wallEpoch + Math.floor(this.#incarnation.kernel.now) + this.#offset;
+    return this.#host.wall(this.#incarnation.kernel.now);
   }
 
   elapsed(): number {
-    return this.#incarnation.kernel.now - this.#startedAt;
+    return this.#host.monotonic(this.#incarnation.kernel.now) - this.#startedAt;
   }
 
   sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
@@ -213,9 +259,18 @@ class SimulatedClock implements Clock {
   #schedule(kind: string, milliseconds: number, callback: () => void): Cancel {
     const incarnation = this.#incarnation;
     if (!incarnation.alive) return () => {};
-    return incarnation.kernel.schedule(Math.max(0, milliseconds), { kind, owner: incarnation }, () => {
-      if (incarnation.cross(kind)) callback();
-    });
+    const due = this.elapsed() + milliseconds;
+    let cancel: Cancel;
+    const wait = (left: number): void => {
+      cancel = incarnation.kernel.schedule(Math.max(0, left) / this.#host.rate, { kind, owner: incarnation }, () => {
+        // While the machine slept its timers did too.
+        const late = due - this.elapsed();
+        if (late > timerMillisecondsMin) wait(late);
+        else if (incarnation.cross(kind)) callback();
+      });
+    };
+    wait(milliseconds);
+    return () => cancel();
   }
 }
 

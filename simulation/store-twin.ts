@@ -57,6 +57,10 @@ export interface StoreTwinOptions {
   readonly faults: StoreFaults;
   /** Virtual times between which the store answers nobody: reads and commits fail, some commits with an unknown outcome. */
   readonly outage?: { readonly from: number; readonly to: number };
+  /** Whether nothing goes between this process and the store now: what is on its way is lost. */
+  readonly isCut?: () => boolean;
+  /** The history that the store is in: connections do not outlive the change to another one. */
+  readonly generation?: () => string;
   /** Faults stop at this virtual time, so that what must end can end. */
   readonly faultsUntil?: number;
   /** Asked about each fault that was drawn, with where it was: whether it happens. By default all do. */
@@ -76,9 +80,11 @@ type CommitFate = "ok" | "commitUnavailable" | "unknownApplied" | "unknownLost" 
 export class StoreTwin implements Store {
   readonly limits: StoreLimits;
   readonly #options: StoreTwinOptions;
+  #generation: string;
 
   constructor(options: StoreTwinOptions) {
     this.#options = options;
+    this.#generation = options.generation?.() ?? "";
     this.limits = options.disk.limits;
   }
 
@@ -92,10 +98,11 @@ export class StoreTwin implements Store {
     const details = `${queries.length} queries ${names.join(" ")}`;
     return new Promise((resolve, reject) => {
       this.#options.kernel.schedule(there, { kind: "store.read", details: `${incarnation.label} ${details}` }, () => {
-        if (fails)
-          return this.#answer(back, "unavailable", () => reject(new StoreUnavailableError("A simulated store did not answer a read")));
+        const unavailable = (): void => reject(new StoreUnavailableError("A simulated store did not answer a read"));
+        if (fails || this.#isCut) return this.#answer(back, "unavailable", unavailable);
+        const isLost = this.#losesAnswer();
         disk.read(queries).then(
-          (answers) => this.#answer(back, "read", () => resolve(answers)),
+          (answers) => this.#answer(back, "read", () => (isLost() ? unavailable() : resolve(answers))),
           (error: unknown) => this.#answer(back, "refused", () => reject(error as Error)),
         );
       });
@@ -113,9 +120,11 @@ export class StoreTwin implements Store {
     const isLostAtCrash = random.chance(this.#options.faults.lostAtCrash);
     const lateBy = random.fraction() * 40 * (there + back);
     return new Promise((resolve, reject) => {
+      const unknown = (): void => reject(new CommitUnknownError("A simulated store's answer to a commit was lost"));
       const arrive = (delay: number, answer: (outcome: Promise<CommitOutcome>) => void): void => {
         kernel.schedule(delay, { kind: "store.commit", details: `${incarnation.label} ${fate} ${describeBatch(batch)}` }, () => {
           if (isLostAtCrash && !incarnation.alive) return;
+          if (this.#isCut) return fate === "ok" ? this.#answer(back, "cut", unknown) : undefined;
           const outcome = this.#options.disk.commit(batch);
           outcome.then(
             (known) => this.#options.onApplied?.(batch, known, incarnation),
@@ -124,11 +133,11 @@ export class StoreTwin implements Store {
           answer(outcome);
         });
       };
-      const unknown = (): void => reject(new CommitUnknownError("A simulated store's answer to a commit was lost"));
       if (fate === "ok") {
         arrive(there, (outcome) => {
+          const isLost = this.#losesAnswer();
           outcome.then(
-            (known) => this.#answer(back, `commit ${known.ok ? known.version : "conflict"}`, () => resolve(known)),
+            (known) => this.#answer(back, `commit ${known.ok ? known.version : "conflict"}`, () => (isLost() ? unknown() : resolve(known))),
             (error: unknown) => this.#answer(back, "refused", () => reject(error as Error)),
           );
         });
@@ -163,6 +172,25 @@ export class StoreTwin implements Store {
   #call(kind: string, key: string | undefined): Call {
     const place = `${this.#options.incarnation.process.name} ${kind} ${key ?? "nothing"}`;
     return { place, random: this.#options.random.stream(`store/${place}`) };
+  }
+
+  /** The history that this process has heard from last. */
+  generation(): string {
+    return this.#generation;
+  }
+
+  get #isCut(): boolean {
+    return this.#options.isCut?.() ?? false;
+  }
+
+  /** Called when the store has answered; gives whether that answer was lost by the time at which it arrives. */
+  #losesAnswer(): () => boolean {
+    const generation = this.#options.generation?.() ?? "";
+    return () => {
+      if (this.#isCut || generation !== (this.#options.generation?.() ?? "")) return true;
+      this.#generation = generation;
+      return false;
+    };
   }
 
   /** Delivers to the incarnation that asked, if it still lives. */

@@ -2,13 +2,13 @@
 import type { Batch, CommitOutcome, Store } from "../src/storage/store.ts";
 import type { FoundationDbClient } from "../src/storage/foundationdb-client.ts";
 import type { ActorType } from "../src/actors/actor.ts";
-import { MemoryStore } from "../src/storage/memory-store.ts";
 import type { Tool } from "../src/tools/tool.ts";
 import { OutsideWorld } from "./effects.ts";
 import { Kernel } from "./kernel.ts";
 import { type KeptParts, RunParts } from "./parts.ts";
-import { type CrashPlan, type Incarnation, SimulatedProcess } from "./process.ts";
+import { type CrashPlan, HostClock, type Incarnation, SimulatedProcess } from "./process.ts";
 import { KeyedRandom, type RandomStream } from "./random.ts";
+import { RewindableStore } from "./rewindable-store.ts";
 import { StoreTwin } from "./store-twin.ts";
 import type { SwarmOptions } from "./swarm.ts";
 import type { Trace } from "./trace.ts";
@@ -58,7 +58,7 @@ export class World {
   readonly random: KeyedRandom;
   readonly swarm: SwarmOptions;
   readonly mutant: Mutant | undefined;
-  readonly disk: MemoryStore = new MemoryStore();
+  readonly disk: RewindableStore = new RewindableStore();
   readonly outside: OutsideWorld;
   readonly processes: SimulatedProcess[] = [];
   readonly violations: string[] = [];
@@ -112,48 +112,60 @@ export class World {
   }
 
   /**
-   * Adds a process that starts at once, is crashed and paused as the seed says, and always comes back. Where `stop` is
-   * given, some of its ends are in good order, as at a deploy.
+   * Adds a process that starts at once, is crashed and paused as the seed says, and comes back as long as it is wanted.
+   * Where `stop` is given, some of its ends are in good order, as at a deploy.
    */
-  addProcess(name: string, boot: (incarnation: Incarnation) => void, stop?: (incarnation: Incarnation) => Promise<void>): SimulatedProcess {
+  addProcess(
+    name: string,
+    boot: (incarnation: Incarnation) => void,
+    stop?: (incarnation: Incarnation) => Promise<void>,
+    options: { readonly rate?: number; readonly isWanted?: () => boolean } = {},
+  ): SimulatedProcess {
     const offset = this.swarm.clockOffsetMilliseconds;
+    const offsetMilliseconds = offset === 0 ? 0 : this.random.stream(`offset/${name}`).between(-Math.abs(offset), Math.abs(offset));
     const process = new SimulatedProcess(this.kernel, {
       name,
       random: this.random,
       boot,
-      clockOffsetMilliseconds: offset === 0 ? 0 : this.random.stream(`offset/${name}`).between(-Math.abs(offset), Math.abs(offset)),
+      clock: new HostClock({ offsetMilliseconds, rate: options.rate ?? 1 }),
       crashPlan: this.#crashPlan,
       onCrash: () => {
         this.countFault("crash");
-        this.kernel.schedule(this.swarm.restartAfterMilliseconds, { kind: "restart", details: name }, () => process.start());
+        this.kernel.schedule(this.swarm.restartAfterMilliseconds, { kind: "restart", details: name }, () => {
+          if (options.isWanted?.() ?? true) process.start();
+        });
       },
       onProbe: (probe) => this.countProbe(probe),
     });
     this.processes.push(process);
     process.start();
-    this.#repeat(`crash/${name}`, this.swarm.crashEveryMilliseconds, (random) => {
+    this.repeat(`crash/${name}`, this.swarm.crashEveryMilliseconds, (random) => {
       const { incarnation } = process;
       if (incarnation === undefined || stop === undefined || !random.chance(0.3)) {
         if (this.parts.takesFault("crash", name)) process.crash("drawn");
         return;
       }
       if (!this.faultHappens("stop", name)) return;
-      this.kernel.schedule(0, { kind: "stop", owner: incarnation }, () => {
-        const exit = (): void => {
-          if (incarnation.alive) process.crash("stopped");
-        };
-        stop(incarnation).then(exit, exit);
-      });
+      this.#stop(incarnation, stop);
     });
-    this.#repeat(`pause/${name}`, this.swarm.pauseEveryMilliseconds, (random) => {
+    this.repeat(`pause/${name}`, this.swarm.pauseEveryMilliseconds, (random) => {
       const milliseconds = random.between(1, 8_000);
       if (this.faultHappens("pause", name)) process.pause(milliseconds);
     });
     return process;
   }
 
-  /** The store as `incarnation` sees it. */
-  storeFor(incarnation: Incarnation): Store {
+  #stop(incarnation: Incarnation, stop: (incarnation: Incarnation) => Promise<void>): void {
+    this.kernel.schedule(0, { kind: "stop", owner: incarnation }, () => {
+      const exit = (): void => {
+        if (incarnation.alive) incarnation.process.crash("stopped");
+      };
+      stop(incarnation).then(exit, exit);
+    });
+  }
+
+  /** The store as `incarnation` sees it. `isCut`: nothing goes between the two. */
+  storeFor(incarnation: Incarnation, isCut: () => boolean = () => false): Store {
     const twin = new StoreTwin({
       kernel: this.kernel,
       disk: this.disk,
@@ -162,6 +174,8 @@ export class World {
       latencyMilliseconds: this.swarm.storeLatencyMilliseconds,
       faults: this.swarm.storeFaults,
       faultsUntil: this.swarm.faultsUntil,
+      isCut,
+      generation: () => this.disk.generation,
       ...(this.swarm.outageMilliseconds === 0 ? {} : { outage: this.#outage() }),
       happens: (kind, place) => this.faultHappens(kind, place),
       onApplied: (batch, outcome) => {
@@ -224,7 +238,7 @@ export class World {
   }
 
   /** Calls `act` again and again, `mean` milliseconds apart on average, until the faults stop. */
-  #repeat(name: string, mean: number, act: (random: RandomStream) => void): void {
+  repeat(name: string, mean: number, act: (random: RandomStream) => void): void {
     if (mean === 0) return;
     const random = this.random.stream(name);
     const next = (): void => {

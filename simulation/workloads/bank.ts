@@ -8,7 +8,7 @@
 import type { Actor, ActorId, ActorType, Turn } from "../../src/actors/actor.ts";
 import { decodeJson, encodeJson } from "../../src/base/json.ts";
 import { encodeTuple, type Tuple, tupleRange } from "../../src/base/tuple.ts";
-import { ActorCluster, type Client, project, runClients, storedRow } from "../actor-cluster.ts";
+import { alone, type Client, type OpenActors, project, runClients, storedRow } from "../actor-cluster.ts";
 import type { Workload } from "../run.ts";
 import type { World } from "../world.ts";
 
@@ -41,42 +41,44 @@ const accountKey = (name: number): Tuple => [project, "account", name];
 export const bank: Workload = {
   name: "bank",
   checks: "transfers between rows that actors share are whole and happen once; no coin is made or lost",
-  run: async (world) => {
-    const accounts = world.swarm.keys + 1;
-    const opening = Array.from({ length: accounts }, (_, at) => ({
-      kind: "set" as const,
-      key: encodeTuple(accountKey(at)),
-      value: encodeJson(coinsEach),
-    }));
-    await world.disk.commit({ id: "opening", checks: [], writes: opening });
-    world.onApplied(() => void checkTotal(world, accounts));
-    const cluster = new ActorCluster(world, () => [tellerType]);
-    const tellers = Array.from({ length: world.swarm.keys }, (_, at): ActorId => ({ project, type: "teller", key: `teller-${at}` }));
-
-    const acknowledged: { readonly teller: ActorId; readonly id: string }[] = [];
-    await runClients(cluster, async (client, name, operation) => {
-      const teller = client.random.pick(tellers);
-      if (client.random.chance(0.3)) return await audit(world, client, teller, { kind: "audit", id: `${name}.${operation}`, accounts });
-      const transfer: Transfer = {
-        kind: "transfer",
-        id: `${name}.${operation}`,
-        from: client.random.below(accounts),
-        to: client.random.below(accounts),
-      };
-      const settled = await client.request<Receipt>({
-        id: teller,
-        message: transfer,
-        invocationId: transfer.id,
-        onReply: async () => {
-          if ((await receiptsOf(world, teller)).every((receipt) => receipt.id !== transfer.id))
-            world.violation(`${teller.key} acknowledged ${transfer.id} before it was durable`);
-        },
-      });
-      if (settled.kind === "reply") acknowledged.push({ teller, id: transfer.id });
-    });
-    await checkReceipts(world, accounts, tellers, acknowledged);
-  },
+  run: (world) => runBank(world, alone),
 };
+
+export async function runBank(world: World, open: OpenActors): Promise<void> {
+  const accounts = world.swarm.keys + 1;
+  const opening = Array.from({ length: accounts }, (_, at) => ({
+    kind: "set" as const,
+    key: encodeTuple(accountKey(at)),
+    value: encodeJson(coinsEach),
+  }));
+  await world.disk.commit({ id: "opening", checks: [], writes: opening });
+  world.onApplied(() => void checkTotal(world, accounts));
+  const cluster = open(world, () => [tellerType]);
+  const tellers = Array.from({ length: world.swarm.keys }, (_, at): ActorId => ({ project, type: "teller", key: `teller-${at}` }));
+
+  const acknowledged: { readonly teller: ActorId; readonly id: string }[] = [];
+  await runClients(cluster, async (client, name, operation) => {
+    const teller = client.random.pick(tellers);
+    if (client.random.chance(0.3)) return await audit(world, client, teller, { kind: "audit", id: `${name}.${operation}`, accounts });
+    const transfer: Transfer = {
+      kind: "transfer",
+      id: `${name}.${operation}`,
+      from: client.random.below(accounts),
+      to: client.random.below(accounts),
+    };
+    const settled = await client.request<Receipt>({
+      id: teller,
+      message: transfer,
+      invocationId: transfer.id,
+      onReply: async () => {
+        if ((await receiptsOf(world, teller)).every((receipt) => receipt.id !== transfer.id))
+          world.violation(`${teller.key} acknowledged ${transfer.id} before it was durable`);
+      },
+    });
+    if (settled.kind === "reply") acknowledged.push({ teller, id: transfer.id });
+  });
+  await checkReceipts(world, accounts, tellers, acknowledged);
+}
 
 const tellerType: ActorType = { type: "teller", create: () => new Teller() as Actor };
 

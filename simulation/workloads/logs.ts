@@ -6,7 +6,7 @@
  * id. Every reply is compared with the store at the instant when it leaves.
  */
 import type { Actor, ActorId, ActorType, Turn } from "../../src/actors/actor.ts";
-import { ActorCluster, project, runClients, storedRow } from "../actor-cluster.ts";
+import { alone, type OpenActors, project, runClients, storedRow } from "../actor-cluster.ts";
 import { checkLinearizable, type Operation, type SequentialModel } from "../linearizability.ts";
 import type { Incarnation } from "../process.ts";
 import type { Workload } from "../run.ts";
@@ -43,7 +43,7 @@ const model: SequentialModel<readonly string[], Message, Reply> = {
 export const logs: Workload = {
   name: "logs",
   checks: "the history of every actor is linearizable, with retries, crashes, cancels, deadlines and eviction",
-  run: runLogs,
+  run: (world) => runLogs(world, alone),
 };
 
 export const handover: Workload = {
@@ -57,11 +57,11 @@ export const handover: Workload = {
     isCalm: false,
     idleMilliseconds: Math.min(50, swarm.idleMilliseconds),
   }),
-  run: runLogs,
+  run: (world) => runLogs(world, alone),
 };
 
-async function runLogs(world: World): Promise<void> {
-  const cluster = new ActorCluster(world, (incarnation) => [logType(incarnation)]);
+export async function runLogs(world: World, open: OpenActors): Promise<void> {
+  const cluster = open(world, (incarnation) => [logType(incarnation)]);
   const histories = new Map<string, Operation<Message, Reply>[]>();
   const ids = Array.from({ length: world.swarm.keys }, (_, at): ActorId => ({ project, type: "log", key: `log-${at}` }));
   for (const { key } of ids) histories.set(key, []);

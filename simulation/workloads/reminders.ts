@@ -5,7 +5,7 @@
  * Every name has one client, so what its actor's journal has to look like is known.
  */
 import type { Activation, Actor, ActorId, ActorType, Reminder, Turn } from "../../src/actors/actor.ts";
-import { ActorCluster, project, runClients, storedRow } from "../actor-cluster.ts";
+import { alone, type OpenActors, project, runClients, storedRow } from "../actor-cluster.ts";
 import type { Incarnation } from "../process.ts";
 import type { Workload } from "../run.ts";
 import type { World } from "../world.ts";
@@ -27,32 +27,34 @@ const farthest = 30_000;
 export const reminders: Workload = {
   name: "reminders",
   checks: "every reminder arrives after it is due, once, also when its actor's process died and nobody calls",
-  run: async (world) => {
-    const cluster = new ActorCluster(world, (incarnation) => [alarmType(world, incarnation)]);
-    const ids = Array.from({ length: world.swarm.keys }, (_, at): ActorId => ({ project, type: "alarm", key: `alarm-${at}` }));
-    /** The last thing that was asked for a name, where that is known. */
-    const last = new Map<string, { readonly id: ActorId; readonly message: Message; readonly isKnown: boolean }>();
-    await runClients(cluster, async (client, name, operation) => {
-      const reminder = `${name}.${client.random.below(2)}`;
-      const id = ids[name % ids.length]!;
-      const payload = `${name}.${operation}`;
-      const message: Message = client.random.chance(0.15)
-        ? { name: reminder, payload }
-        : { name: reminder, payload, inMilliseconds: client.random.pick([0, 5, 500, farthest]) };
-      const settled = await client.request<null>({ id, message, invocationId: payload });
-      if (settled.kind !== "never")
-        last.set(reminder, { id, message, isKnown: settled.kind === "reply" && last.get(reminder)?.isKnown !== false });
-    });
-
-    const waiting = (): Promise<string[]> => missing(world, last);
-    const deadline = Math.max(world.kernel.now, world.swarm.faultsUntil) + farthest + patience;
-    while (world.kernel.now < deadline && (await waiting()).length > 0) await world.sleep(1_000);
-    for (const text of await waiting()) world.violation(text);
-    // Long enough for a second delivery to show.
-    await world.sleep(farthest);
-    for (const id of ids) await checkJournal(world, id);
-  },
+  run: (world) => runReminders(world, alone),
 };
+
+export async function runReminders(world: World, open: OpenActors): Promise<void> {
+  const cluster = open(world, (incarnation) => [alarmType(world, incarnation)]);
+  const ids = Array.from({ length: world.swarm.keys }, (_, at): ActorId => ({ project, type: "alarm", key: `alarm-${at}` }));
+  /** The last thing that was asked for a name, where that is known. */
+  const last = new Map<string, { readonly id: ActorId; readonly message: Message; readonly isKnown: boolean }>();
+  await runClients(cluster, async (client, name, operation) => {
+    const reminder = `${name}.${client.random.below(2)}`;
+    const id = ids[name % ids.length]!;
+    const payload = `${name}.${operation}`;
+    const message: Message = client.random.chance(0.15)
+      ? { name: reminder, payload }
+      : { name: reminder, payload, inMilliseconds: client.random.pick([0, 5, 500, farthest]) };
+    const settled = await client.request<null>({ id, message, invocationId: payload });
+    if (settled.kind !== "never")
+      last.set(reminder, { id, message, isKnown: settled.kind === "reply" && last.get(reminder)?.isKnown !== false });
+  });
+
+  const waiting = (): Promise<string[]> => missing(world, last);
+  const deadline = Math.max(world.kernel.now, world.swarm.faultsUntil) + farthest + patience;
+  while (world.kernel.now < deadline && (await waiting()).length > 0) await world.sleep(1_000);
+  for (const text of await waiting()) world.violation(text);
+  // Long enough for a second delivery to show.
+  await world.sleep(farthest);
+  for (const id of ids) await checkJournal(world, id);
+}
 
 async function missing(
   world: World,

@@ -6,7 +6,7 @@
  * in order, whatever crashed, was evicted or was handed over in between.
  */
 import type { Activation, Actor, ActorId, ActorType, Reminder, Turn } from "../../src/actors/actor.ts";
-import { ActorCluster, project, runClients, storedRow } from "../actor-cluster.ts";
+import { alone, type OpenActors, project, runClients, storedRow } from "../actor-cluster.ts";
 import type { Incarnation } from "../process.ts";
 import type { Workload } from "../run.ts";
 import type { World } from "../world.ts";
@@ -24,35 +24,37 @@ const reminderMilliseconds = 5_000;
 export const steps: Workload = {
   name: "steps",
   checks: "work in the background ends although nobody asks, each step once and in order, across crashes",
-  run: async (world) => {
-    const cluster = new ActorCluster(world, (incarnation) => [workerType(incarnation)]);
-    const ids = Array.from({ length: world.swarm.keys }, (_, at): ActorId => ({ project, type: "worker", key: `worker-${at}` }));
-    const accepted: { readonly id: ActorId; readonly job: Job }[] = [];
-    const asked = new Map<string, Job>();
-    await runClients(cluster, async (client, name, operation) => {
-      // Jobs are long: a few of them make as many turns as many short calls.
-      if (operation >= 4) return;
-      const id = client.random.pick(ids);
-      const job = { job: `${name}.${operation}`, steps: client.random.between(1, 6), pauseMilliseconds: client.random.pick([0, 10, 300]) };
-      asked.set(job.job, job);
-      const settled = await client.request<null>({ id, message: job, invocationId: job.job });
-      if (settled.kind === "reply") accepted.push({ id, job });
-    });
-
-    const unfinished = async (): Promise<string[]> => {
-      const texts: string[] = [];
-      for (const { id, job } of accepted) {
-        const done = (await logOf(world, id)).filter((line) => line.startsWith(`${job.job}/`)).length;
-        if (done < job.steps) texts.push(`Job ${job.job} of ${id.key} was accepted, and ${done} of its ${job.steps} steps are done`);
-      }
-      return texts;
-    };
-    const deadline = Math.max(world.kernel.now, world.swarm.faultsUntil) + patience;
-    while (world.kernel.now < deadline && (await unfinished()).length > 0) await world.sleep(2_000);
-    for (const text of await unfinished()) world.violation(text);
-    for (const id of ids) await checkLog(world, id, asked);
-  },
+  run: (world) => runSteps(world, alone),
 };
+
+export async function runSteps(world: World, open: OpenActors): Promise<void> {
+  const cluster = open(world, (incarnation) => [workerType(incarnation)]);
+  const ids = Array.from({ length: world.swarm.keys }, (_, at): ActorId => ({ project, type: "worker", key: `worker-${at}` }));
+  const accepted: { readonly id: ActorId; readonly job: Job }[] = [];
+  const asked = new Map<string, Job>();
+  await runClients(cluster, async (client, name, operation) => {
+    // Jobs are long: a few of them make as many turns as many short calls.
+    if (operation >= 4) return;
+    const id = client.random.pick(ids);
+    const job = { job: `${name}.${operation}`, steps: client.random.between(1, 6), pauseMilliseconds: client.random.pick([0, 10, 300]) };
+    asked.set(job.job, job);
+    const settled = await client.request<null>({ id, message: job, invocationId: job.job });
+    if (settled.kind === "reply") accepted.push({ id, job });
+  });
+
+  const unfinished = async (): Promise<string[]> => {
+    const texts: string[] = [];
+    for (const { id, job } of accepted) {
+      const done = (await logOf(world, id)).filter((line) => line.startsWith(`${job.job}/`)).length;
+      if (done < job.steps) texts.push(`Job ${job.job} of ${id.key} was accepted, and ${done} of its ${job.steps} steps are done`);
+    }
+    return texts;
+  };
+  const deadline = Math.max(world.kernel.now, world.swarm.faultsUntil) + patience;
+  while (world.kernel.now < deadline && (await unfinished()).length > 0) await world.sleep(2_000);
+  for (const text of await unfinished()) world.violation(text);
+  for (const id of ids) await checkLog(world, id, asked);
+}
 
 /** Each step is there once, after the one before it. */
 async function checkLog(world: World, id: ActorId, asked: ReadonlyMap<string, Job>): Promise<void> {
