@@ -11,7 +11,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { KeyedRandom, type RandomStream } from "../../simulation/random.ts";
-import { type ApiMessage, check, type FinalState } from "./checker.ts";
+import { Api } from "./api.ts";
+import { check } from "./checker.ts";
 import { doTask, type Note } from "./client.ts";
 import { plans } from "./task.ts";
 import { type OutsideMoment, World } from "./world.ts";
@@ -56,6 +57,7 @@ const moments = [...insideMoments, ...outsideMoments, "while-starting", "any-tim
 const folder = mkdtempSync(join(tmpdir(), "kelpie-crash-"));
 const port = await freePort();
 const url = `http://127.0.0.1:${port}`;
+const api = new Api(url);
 await using world = await World.start();
 const killed = new Map<string, number>();
 let child: ChildProcess | undefined;
@@ -70,8 +72,8 @@ try {
   await killAgainAndAgain(random.stream("kills"));
   done.abort();
   await Promise.all(clients);
-  await settle();
-  const states = new Map(await Promise.all(agentIds.map(async (id) => [id, await finalState(id)] as const)));
+  await api.settle();
+  const states = new Map(await Promise.all(agentIds.map(async (id) => [id, await api.finalState(id)] as const)));
   report(notes, check(notes, states, world.effects));
 } finally {
   child?.kill("SIGKILL");
@@ -167,52 +169,9 @@ async function kill(target: ChildProcess): Promise<void> {
 
 async function createAgents(count: number): Promise<string[]> {
   const ids: string[] = [];
-  for (let index = 0; index < count; index++) {
-    const body = {
-      name: `agent ${index}`,
-      model: "openai/scripted",
-      memory_blocks: [{ label: "facts", value: "Facts:" }],
-      tools: ["count_once", "count_idempotent", "count_read"],
-    };
-    const agent = (await call("POST", "/v1/agents/", body)) as { readonly id: string };
-    ids.push(agent.id);
-  }
+  for (let index = 0; index < count; index++)
+    ids.push(await api.createAgent(`agent ${index}`, ["count_once", "count_idempotent", "count_read"]));
   return ids;
-}
-
-/** Waits until no run is in progress. */
-async function settle(): Promise<void> {
-  for (let attempt = 0; attempt < 600; attempt++) {
-    const active = (await call("GET", "/v1/runs/?active=true&limit=10")) as readonly unknown[];
-    if (active.length === 0) return;
-    await sleep(100);
-  }
-  throw new Error("Runs are still in progress a minute after the last kill");
-}
-
-async function finalState(agentId: string): Promise<FinalState> {
-  const messages: ApiMessage[] = [];
-  for (;;) {
-    const last = messages.at(-1)?.id;
-    const page = (await call(
-      "GET",
-      `/v1/agents/${agentId}/messages?order=asc&limit=100${last === undefined ? "" : `&after=${last}`}`,
-    )) as readonly ApiMessage[];
-    if (page.length === 0) break;
-    messages.push(...page);
-  }
-  const block = (await call("GET", `/v1/agents/${agentId}/core-memory/blocks/facts`)) as { readonly value: string };
-  return { messages, facts: block.value };
-}
-
-async function call(method: string, path: string, body?: unknown): Promise<unknown> {
-  const response = await fetch(url + path, {
-    method,
-    headers: { "content-type": "application/json" },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
-  if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${await response.text()}`);
-  return await response.json();
 }
 
 function report(notes: readonly Note[], verdict: ReturnType<typeof check>): void {

@@ -6,7 +6,7 @@ export interface Task {
   readonly plan: Plan;
 }
 
-export const plans = ["talk", "memory", "once", "idempotent", "read", "parallel", "chain"] as const;
+export const plans = ["talk", "memory", "once", "idempotent", "read", "parallel", "chain", "diary"] as const;
 export type Plan = (typeof plans)[number];
 
 export interface PlannedCall {
@@ -33,6 +33,8 @@ export function stepsOf({ id, plan }: Task): readonly (readonly PlannedCall[])[]
       return [[outside("count_once", "a"), outside("count_idempotent", "b"), remember, outside("count_once", "c")]];
     case "chain":
       return [[outside("count_once", "a")], [remember], [outside("count_once", "b")]];
+    case "diary":
+      return Array.from({ length: 6 }, () => [remember]);
   }
 }
 

@@ -2,7 +2,7 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type Script, ScriptedProvider, type ScriptedRequest } from "../../src/models/testing/scripted-provider.ts";
-import { answerText, parseTask, stepsOf } from "./task.ts";
+import { answerText, parseTask, stepsOf, type Task } from "./task.ts";
 
 /** A place outside the server at which it can be killed. */
 export type OutsideMoment = "model-request" | "model-stream" | "tool-arrived" | "tool-counted" | "tool-replied";
@@ -20,14 +20,17 @@ export class World implements AsyncDisposable {
   readonly effects: Map<string, Effect> = new Map();
   readonly #provider: ScriptedProvider;
   readonly #tools: Server;
+  readonly #eventMilliseconds: (task: Task) => number;
   #at: (moment: OutsideMoment) => void = () => undefined;
 
-  private constructor(provider: ScriptedProvider, tools: Server) {
+  private constructor(provider: ScriptedProvider, tools: Server, eventMilliseconds: (task: Task) => number) {
     this.#provider = provider;
     this.#tools = tools;
+    this.#eventMilliseconds = eventMilliseconds;
   }
 
-  static async start(): Promise<World> {
+  /** `eventMilliseconds`: the pause of the model between two pieces of its answers. */
+  static async start(eventMilliseconds: (task: Task) => number = () => 1): Promise<World> {
     const provider = await ScriptedProvider.start((request) => world.#answer(request));
     const tools = createServer((request, response) => {
       let body = "";
@@ -35,7 +38,7 @@ export class World implements AsyncDisposable {
       request.on("end", () => world.#call(String(request.headers["idempotency-key"]), body, response));
     });
     await new Promise<void>((resolve) => tools.listen(0, "127.0.0.1", resolve));
-    const world = new World(provider, tools);
+    const world = new World(provider, tools, eventMilliseconds);
     return world;
   }
 
@@ -66,12 +69,12 @@ export class World implements AsyncDisposable {
     const step = messages.slice(from).filter((message) => message.role === "assistant").length;
     const calls = stepsOf(task)[step];
     setTimeout(() => this.#at("model-stream"), 15);
-    if (calls === undefined) return { text: answerText(task), charactersPerEvent: 6, delayMilliseconds: 1 };
+    if (calls === undefined) return { text: answerText(task), charactersPerEvent: 6, delayMilliseconds: this.#eventMilliseconds(task) };
     return {
       text: `Step ${step} of ${task.id}.`,
       toolCalls: calls.map((call) => ({ ...call })),
       charactersPerEvent: 6,
-      delayMilliseconds: 1,
+      delayMilliseconds: this.#eventMilliseconds(task),
     };
   }
 
