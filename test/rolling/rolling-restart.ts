@@ -71,10 +71,13 @@ export async function rollingRestart(options: RollingOptions): Promise<RollingRe
 
   const notes: Note[] = [];
   const done = new AbortController();
-  const clients = agentIds.flatMap((agentId, index) => [
-    talk({ url: balancer.url, agentId, client: index, notes, until: done.signal }),
-    look(api, agentId, done.signal),
-  ]);
+  const clientErrors: string[] = [];
+  const clients = agentIds
+    .flatMap((agentId, index) => [
+      talk({ url: balancer.url, agentId, client: index, notes, until: done.signal }),
+      look(api, agentId, done.signal),
+    ])
+    .map(async (client) => client.catch((error: unknown) => clientErrors.push(String(error))));
   const exitCodes: (number | null)[] = [];
   try {
     for (let round = 0; round < rounds; round++)
@@ -97,7 +100,7 @@ export async function rollingRestart(options: RollingOptions): Promise<RollingRe
     exitCodes,
     requests: balancer.requests,
     triedAgain: balancer.triedAgain,
-    failures: balancer.failures,
+    failures: [...balancer.failures, ...clientErrors],
     tasks: notes.length,
     unfinished: notes.filter(({ finished }) => !finished).length,
     streams: streams.length,
@@ -125,7 +128,7 @@ async function talk(client: {
   }
 }
 
-/** Reads and changes what needs no actor. Throws when a request fails: the balancer has counted it. */
+/** Reads and changes what needs no actor. @throws {Error} A request failed, or a change is lost. */
 async function look(api: Api, agentId: string, until: AbortSignal): Promise<void> {
   for (let number = 0; !until.aborted; number++) {
     await api.call("PATCH", `/v1/agents/${agentId}`, { description: `Change ${number}` });
