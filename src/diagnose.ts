@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
 import type { Finding } from "./cli/program.ts";
-import { JoinError } from "./cluster/join.ts";
+import { describeDescriptor, JoinError } from "./cluster/join.ts";
 import { demoModelInfo } from "./models/demo-model.ts";
 import type { ModelCatalogue } from "./models/model-catalogue.ts";
 import { lookAt } from "./join-cluster.ts";
@@ -58,7 +58,7 @@ async function clusterFinding(origin: string, apiKey: string | undefined): Promi
   try {
     const { members, store } = await lookAt(origin, apiKey);
     const names = members.map(({ name }) => name).join(", ");
-    return { subject, state: "ok", detail: `${names} over ${store.kind === "sqlite" ? store.path : store.url}` };
+    return { subject, state: "ok", detail: `${names} over ${describeDescriptor(store)}` };
   } catch (error) {
     if (error instanceof JoinError) return { subject, state: "problem", detail: error.message };
     throw error;

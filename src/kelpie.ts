@@ -26,7 +26,7 @@ import { type App, createApp } from "./server/app.ts";
 import { defaultProject } from "./server/authentication.ts";
 import { stopping } from "./server/http-error.ts";
 import { listen, type Listening } from "./server/listen.ts";
-import { loadProviders } from "./server/providers.ts";
+import { StoredProviders } from "./server/providers.ts";
 import type { ClusterView } from "./server/services.ts";
 import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
@@ -111,8 +111,14 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const agents = createAgents({ store, environment, models, tools, actors, callback: postCallback });
   opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);
-  await loadProviders({ store, environment, models }, defaultProject);
-  if (cluster !== undefined) shareFeeds(agents.feeds, { store, environment, cluster });
+  const providers = new StoredProviders({ store, environment, models }, defaultProject);
+  await providers.sync();
+  if (cluster !== undefined) {
+    shareFeeds(agents.feeds, { store, environment, cluster });
+    const following = new AbortController();
+    opened.defer(() => following.abort());
+    void providers.follow(following.signal);
+  }
   await node.start();
 
   const services = {
@@ -121,6 +127,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     actors,
     actorTypes,
     models,
+    providers,
     tools,
     agents: agents.directory,
     conversations: agents.conversations,

@@ -49,6 +49,7 @@ export async function openMember(options: NodeOptions, settings: ClusterSettings
     view: {
       node: cluster.node,
       store: described,
+      operations: cluster.operations,
       get members() {
         return cluster.members;
       },

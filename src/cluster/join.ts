@@ -99,6 +99,12 @@ export async function verifyStore(invitation: Invitation, store: Store, environm
     );
 }
 
+/** A store in a few words, for people. */
+export function describeDescriptor(store: StoreDescriptor): string {
+  if (store.kind === "sqlite") return store.path;
+  return store.kind === "postgres" ? store.url : `FoundationDB (${store.clusterFile})`;
+}
+
 /** A URL of PostgreSQL as it may be told to others. */
 export function withoutPassword(url: string): string {
   const parsed = new URL(url);

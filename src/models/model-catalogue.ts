@@ -62,6 +62,8 @@ export class ModelCatalogue implements Models {
   readonly #demo: DemoModel;
   /** By name, in the order of configuration. */
   readonly #entries = new Map<string, Entry>();
+  /** Asked before a model is said not to exist whose provider is unknown: one may have been added at another node. */
+  lookForProviders: () => Promise<void> = async () => {};
 
   constructor(options: ModelCatalogueOptions) {
     this.#environment = options.environment;
@@ -80,9 +82,14 @@ export class ModelCatalogue implements Models {
 
   /** @throws {ProviderConfigurationError} There is one of this name, or the name is Kelpie's or Letta's own. */
   addProvider(provider: Provider): void {
-    if (this.#entries.has(provider.name) || provider.name === "kelpie" || provider.name === "letta")
+    if (this.isTaken(provider.name))
       throw new ProviderConfigurationError(`Cannot add a provider named ${provider.name}: the name is taken`);
     this.#entries.set(provider.name, { provider, found: undefined, askedAt: never, asking: undefined, error: undefined });
+  }
+
+  /** Whether a provider has the name, or it is Kelpie's or Letta's own. */
+  isTaken(name: string): boolean {
+    return this.#entries.has(name) || name === "kelpie" || name === "letta";
   }
 
   /** Whether there was one of this name. Calls that are under way go on. */
@@ -145,6 +152,7 @@ export class ModelCatalogue implements Models {
     }
     const known = this.#find(handle);
     if (known !== undefined) return known;
+    if (!this.#entries.has(providerName(handle))) await this.lookForProviders();
     const entry = this.#entries.get(providerName(handle));
     if (entry === undefined) await this.list();
     else await this.#refresh(entry, askAgainMilliseconds);

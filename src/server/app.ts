@@ -5,7 +5,8 @@
  */
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { type AccessOptions, accessCheck, defaultProject, type RequestHead } from "./authentication.ts";
+import { AuditLog, keyMark } from "./audit.ts";
+import { type AccessOptions, accessCheck, defaultProject, presentedKey, type RequestHead } from "./authentication.ts";
 import { eventStreamResponse } from "./body-sink.ts";
 import { isLegacyClient } from "./client-version.ts";
 import type { Call, Endpoint } from "./endpoint.ts";
@@ -31,6 +32,8 @@ export interface Connection {
   openSink(): Sink;
   /** The response that tells the HTTP server that the answer is already on its way. */
   readonly alreadySent: Response;
+  /** The address of the other end. */
+  readonly from: string | undefined;
 }
 
 export interface App {
@@ -52,8 +55,9 @@ const clientClosedRequest = 499;
 export function createApp(services: Services, options: AppOptions = {}): App {
   const { environment } = services;
   const refuses = accessCheck(options);
+  const audit = new AuditLog(services.store, environment, { node: services.cluster?.node ?? null });
   const closing = options.closing ?? new AbortController().signal;
-  const endpoints = allEndpoints(services);
+  const endpoints = allEndpoints(services, audit);
   const router = new OpenAPIHono<{ Bindings: Partial<Connection> }>({ getPath: (request) => pathOf(request.url) });
   for (const endpoint of endpoints)
     router.on(endpoint.definition.method.toUpperCase(), routingPath(endpoint.definition.path), answerer(endpoint));
@@ -85,11 +89,24 @@ export function createApp(services: Services, options: AppOptions = {}): App {
           return AbortSignal.any([request.signal, closing]);
         },
       };
-      const answer = await handle(call as Call<never, never, never>);
+      const work = async (): Promise<unknown> => await handle(call as Call<never, never, never>);
+      const answer =
+        definition.audit === undefined ? await work() : await audited(definition.audit, call, { from: context.env?.from, work });
       if (answer instanceof EventStream) return stream(answer, context.env);
       if (definition.status === 204) return new Response(null, { status: 204 });
       return jsonResponse(definition.status ?? 200, answer ?? null);
     };
+  }
+
+  async function audited(
+    action: string,
+    { project, params, body, headers }: Call<unknown, unknown, unknown>,
+    { from, work }: { readonly from: string | undefined; readonly work: () => Promise<unknown> },
+  ): Promise<unknown> {
+    const key = options.key === undefined ? undefined : presentedKey(headers);
+    const target = firstText(Object.values(params ?? {})) ?? nameIn(body, "name") ?? null;
+    const attempt = { action, target, key: key === undefined ? null : keyMark(key), address: from ?? null };
+    return await audit.during(project, attempt, work, (answer) => (params === undefined ? nameIn(answer, "id") : undefined));
   }
 
   function stream(events: EventStream, connection: Partial<Connection> | undefined): Response {
@@ -144,6 +161,15 @@ function decodePath(text: string): string {
   } catch {
     return text;
   }
+}
+
+function firstText(values: readonly unknown[]): string | undefined {
+  return values.find((value) => typeof value === "string");
+}
+
+function nameIn(value: unknown, field: "id" | "name"): string | undefined {
+  const found = typeof value === "object" && value !== null ? (value as { readonly [field: string]: unknown })[field] : undefined;
+  return typeof found === "string" ? found : undefined;
 }
 
 async function readBody(definition: Endpoint["definition"], request: Request): Promise<unknown> {

@@ -64,10 +64,15 @@ export function isLoopbackName(host: string): boolean {
 }
 
 function presentsKey(headers: RequestHead["headers"], key: string): boolean {
+  const presented = presentedKey(headers);
+  return presented !== undefined && sameText(presented, key);
+}
+
+/** The key that came with a request, right or wrong. */
+export function presentedKey(headers: RequestHead["headers"]): string | undefined {
   const bearer = /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1];
   // V1's older clients send the password in a header of their own.
-  const presented = bearer ?? /^password +(.+)$/.exec(headers.get("x-bare-password") ?? "")?.[1];
-  return presented !== undefined && sameText(presented, key);
+  return bearer ?? /^password +(.+)$/.exec(headers.get("x-bare-password") ?? "")?.[1];
 }
 
 /** Compares in a time that depends on the length of `presented` alone, so that a guess does not learn how much of it was right. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ModelCatalogue } from "../models/model-catalogue.ts";
-import { loadProviders } from "./providers.ts";
+import { StoredProviders } from "./providers.ts";
 import { openTestServer, type TestServer } from "./testing.ts";
 
 const legacy = { "user-agent": "letta-client/0.1.211" };
@@ -327,7 +327,7 @@ test("Stored providers are there again after a restart", async () => {
   await server.call("POST", "/v1/providers", { name: "mine", provider_type: "openai", api_key: "k" });
   const { environment, store } = server.services;
   const models = new ModelCatalogue({ environment, providers: [], fetch: providerFetch as never });
-  await loadProviders({ environment, store, models }, "default");
+  await new StoredProviders({ environment, store, models }, "default").sync();
   assert.equal((await models.describe("mine/m")).handle, "mine/m");
 });
 

@@ -23,6 +23,11 @@ const view: ClusterView = {
   isDraining: false,
   members: [member],
   store: { kind: "postgres", url: "postgres://kelpie@db/kelpie" },
+  operations: {
+    status: async () => ({ state: "up", actors: 12 }),
+    drain: async () => undefined,
+    undoDrain: async () => undefined,
+  },
 };
 
 test("A Kelpie that runs alone is in no cluster, and is ready", async () => {
@@ -44,6 +49,7 @@ test("A node shows the members and the store, and nothing of processes", async (
         node: "node1#0a",
         name: "node1",
         state: "up",
+        actors: 12,
         address: "127.0.0.1:8290",
         capacity: 1,
         wire: versions,
@@ -59,6 +65,6 @@ test("A node that drains is alive, and not ready", async () => {
   const app = createApp({ ...server.services, cluster: { ...view, isDraining: true } });
   const ready = await app.request("/v1/ready");
   assert.equal(ready.status, 503);
-  assert.deepEqual(await ready.json(), { detail: "This node gives its agents to the others, and stops" });
+  assert.deepEqual(await ready.json(), { status: "draining", detail: "This node is draining: its agents go to the other nodes" });
   assert.equal((await app.request("/v1/health")).status, 200);
 });

@@ -23,6 +23,8 @@ export interface EndpointDefinition<Params extends z.ZodType, Query extends z.Zo
   readonly status?: 200 | 201 | 204;
   /** Answers an event stream, always or when asked to. */
   readonly streams?: boolean;
+  /** What the audit log calls it, such as `provider.update`: for what changes the server itself. Absent: not audited. */
+  readonly audit?: string;
 }
 
 /** One request, checked. */

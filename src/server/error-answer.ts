@@ -14,6 +14,7 @@ import {
 import { InvalidAgentError } from "../agents/agent-directory.ts";
 import { AgentNotFoundError } from "../agents/agent.ts";
 import { CompactionError, NotFoundError } from "../agents/conversation-service.ts";
+import { HandshakeError, NodeUnreachableError, OverloadedError, RemoteError, ReplyLostError } from "../cluster/transport.ts";
 import type { Environment } from "../environment/environment.ts";
 import {
   ArchiveAttachedError,
@@ -105,6 +106,11 @@ function translate(error: unknown): HttpError | undefined {
     return new HttpError(503, { detail: `The store cannot be reached: ${error.message}. Nothing was changed` }, retryAfter(1_000));
   if (error instanceof CommitUnknownError)
     return new HttpError(503, { detail: `${error.message}. Look whether the change is there before sending it again` }, doNotRetry);
+  if (error instanceof NodeUnreachableError || error instanceof HandshakeError || error instanceof OverloadedError)
+    return new HttpError(503, { detail: `Another node was not asked: ${error.message}` }, retryAfter(1_000));
+  if (error instanceof ReplyLostError)
+    return new HttpError(503, { detail: `Another node did not answer: ${error.message}. It may have done what it was asked` }, doNotRetry);
+  if (error instanceof RemoteError) return new HttpError(502, { detail: `Another node failed: ${error.message}` }, doNotRetry);
   if (error instanceof LimitError) return tooLarge(error.message);
   if (error instanceof ConflictError) return conflict(error.message);
   return undefined;

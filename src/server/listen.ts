@@ -112,6 +112,7 @@ function listenerOf(app: App): (incoming: IncomingMessage, outgoing: ServerRespo
       app.fetch(request, {
         openSink: () => socketSink((env as { outgoing: ServerResponse }).outgoing),
         alreadySent: RESPONSE_ALREADY_SENT,
+        from: (env as { incoming: IncomingMessage }).incoming.socket.remoteAddress,
       }),
     {
       hostname: "localhost",

@@ -1,10 +1,17 @@
-/** Providers that people add through the API, as rows. The catalogue of models on this node follows them. */
+/**
+ * Providers that people add through the API, as rows, and the catalogue of models of this node, which follows the rows.
+ *
+ * V1. Every change of a row adds to one counter in the same batch. A node that has seen the counter's version has seen
+ *     all changes before it.
+ * V2. The catalogue is changed by `sync` alone, from rows: after a change here, when a change elsewhere is noticed, and
+ *     before a model of an unknown provider is said not to exist.
+ */
+import { encodeTuple, type Tuple } from "../base/tuple.ts";
 import type { Environment } from "../environment/environment.ts";
 import type { ModelCatalogue } from "../models/model-catalogue.ts";
-import type { Provider } from "../models/provider.ts";
 import { ProviderConfigurationError, providerFromInput } from "../models/providers.ts";
 import { Collection } from "../storage/collection.ts";
-import type { Store } from "../storage/store.ts";
+import type { Store, Version } from "../storage/store.ts";
 import { transact, type Transaction } from "../storage/transaction.ts";
 
 /** Letta's Provider, with its secrets: never sent as it is. */
@@ -43,101 +50,176 @@ export interface ProviderServices {
 }
 
 const providersMax = 1_000;
+/** How often the counter is looked at where the store's hint has failed to come. */
+const lookMilliseconds = 10_000;
 
-/** Adds the stored providers to the catalogue; once, at the start of a node. One that cannot be used any more is logged and left out. */
-export async function loadProviders({ store, environment, models }: ProviderServices, project: string): Promise<void> {
-  for (const record of (await providers.page(store, project, "created", [], { limit: providersMax })) ?? []) {
+export class StoredProviders {
+  readonly #store: Store;
+  readonly #environment: Environment;
+  readonly #models: ModelCatalogue;
+  readonly #project: string;
+  /** The rows that the catalogue is made of, by name: their texts, and whether they could be used. */
+  readonly #known = new Map<string, { readonly text: string; readonly isAdded: boolean }>();
+  /** Of the counter (V1). */
+  #seen: Version | null | undefined;
+  #syncing: Promise<void> | undefined;
+
+  constructor({ store, environment, models }: ProviderServices, project: string) {
+    this.#store = store;
+    this.#environment = environment;
+    this.#models = models;
+    this.#project = project;
+    models.lookForProviders = async () => await this.sync();
+  }
+
+  /** @throws {ProviderConfigurationError} @throws {ProviderNameTakenError} */
+  async create(fields: ProviderFields): Promise<ProviderRecord> {
+    providerFromInput(fields);
+    const now = this.#now();
+    const id = `provider-${this.#environment.random.uuid()}`;
+    const record: ProviderRecord = { ...fields, id, created_at: now, updated_at: now, last_synced: null };
+    if (this.#models.isTaken(fields.name)) throw nameTaken(fields.name);
+    await this.#change(async (transaction) => {
+      const nameKey = this.#nameKey(fields.name);
+      if ((await transaction.get<string>(nameKey)) !== undefined) throw nameTaken(fields.name);
+      transaction.set(nameKey, id);
+      providers.insert(transaction, this.#project, record);
+      return record;
+    });
+    return record;
+  }
+
+  /** `undefined`: there is none. @throws {ProviderConfigurationError} */
+  async update(id: string, changes: Partial<ProviderFields>): Promise<ProviderRecord | undefined> {
+    return await this.#replace(id, (before) => {
+      // A provider's name is part of handles that agents have, so it stays.
+      const after: ProviderRecord = { ...before, ...changes, name: before.name, updated_at: this.#now() };
+      providerFromInput(after);
+      return after;
+    });
+  }
+
+  /** Whether there was one. */
+  async delete(id: string): Promise<boolean> {
+    const deleted = await this.#change(async (transaction) => {
+      const record = await providers.get(transaction, this.#project, id);
+      if (record === undefined) return undefined;
+      providers.delete(transaction, this.#project, record);
+      transaction.delete(this.#nameKey(record.name));
+      return record;
+    });
+    return deleted !== undefined;
+  }
+
+  /** Asks the provider for its models anew, at every node. @throws {ModelError} It does not answer. */
+  async refresh(record: ProviderRecord): Promise<ProviderRecord> {
+    await this.#models.checkProvider(providerFromInput(record));
+    return (await this.#replace(record.id, (before) => ({ ...before, last_synced: this.#now() }))) ?? record;
+  }
+
+  /** Brings the catalogue to what is stored now. */
+  async sync(): Promise<void> {
+    // One that is under way may have read before the change that this one is for.
+    await this.#syncing?.catch(() => undefined);
+    this.#syncing ??= this.#sync().finally(() => {
+      this.#syncing = undefined;
+    });
+    await this.#syncing;
+  }
+
+  /** Notices what is changed at other nodes, until `signal` aborts. */
+  async follow(signal: AbortSignal): Promise<void> {
+    void this.#watch(signal);
+    for (;;) {
+      await this.#environment.clock.sleep(lookMilliseconds, signal);
+      if (signal.aborted) return;
+      await this.#syncIfPossible();
+    }
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
     try {
-      models.addProvider(providerFromInput(record));
+      for await (const _ of this.#store.watch([encodeTuple(this.#changesKey)], signal)) await this.#syncIfPossible();
+    } catch (error) {
+      this.#environment.log.write("warn", "The store watches no more; changes of providers are seen later", { error });
+    }
+  }
+
+  async #syncIfPossible(): Promise<void> {
+    try {
+      await this.sync();
+    } catch (error) {
+      this.#environment.log.write("warn", "The stored providers could not be read", { error });
+    }
+  }
+
+  async #sync(): Promise<void> {
+    const [answer] = await this.#store.read([{ key: encodeTuple(this.#changesKey) }]);
+    const version = answer![0]?.version ?? null;
+    if (version === this.#seen) return;
+    const records = (await providers.page(this.#store, this.#project, "created", [], { limit: providersMax })) ?? [];
+    const names = new Set(records.map(({ name }) => name));
+    for (const name of [...this.#known.keys()].filter((each) => !names.has(each))) this.#forget(name);
+    for (const record of records) {
+      const text = JSON.stringify(record);
+      if (this.#known.get(record.name)?.text === text) continue;
+      this.#forget(record.name);
+      this.#known.set(record.name, { text, isAdded: this.#add(record) });
+    }
+    this.#seen = version;
+  }
+
+  #forget(name: string): void {
+    if (this.#known.get(name)?.isAdded === true) this.#models.removeProvider(name);
+    this.#known.delete(name);
+  }
+
+  /** False: it cannot be used here, for its name or its fields. */
+  #add(record: ProviderRecord): boolean {
+    try {
+      this.#models.addProvider(providerFromInput(record));
+      return true;
     } catch (error) {
       if (!(error instanceof ProviderConfigurationError)) throw error;
-      environment.log.write("warn", "A stored provider cannot be used", { provider: record.name, reason: error.message });
+      this.#environment.log.write("warn", "A stored provider cannot be used", { provider: record.name, reason: error.message });
+      return false;
     }
+  }
+
+  async #replace(id: string, change: (before: ProviderRecord) => ProviderRecord): Promise<ProviderRecord | undefined> {
+    return await this.#change(async (transaction) => {
+      const before = await providers.get(transaction, this.#project, id);
+      if (before === undefined) return undefined;
+      const after = change(before);
+      providers.replace(transaction, this.#project, before, after);
+      return after;
+    });
+  }
+
+  /** A transaction that changes nothing gives `undefined`. */
+  async #change(work: (transaction: Transaction) => Promise<ProviderRecord | undefined>): Promise<ProviderRecord | undefined> {
+    const changed = await transact(this.#store, this.#environment, async (transaction) => {
+      const record = await work(transaction);
+      if (record !== undefined) transaction.add(this.#changesKey, 1);
+      return record;
+    });
+    if (changed !== undefined) await this.#syncIfPossible();
+    return changed;
+  }
+
+  get #changesKey(): Tuple {
+    return [this.#project, "provider.changes"];
+  }
+
+  #nameKey(name: string): Tuple {
+    return [this.#project, "provider.name", name];
+  }
+
+  #now(): string {
+    return new Date(this.#environment.clock.now()).toISOString();
   }
 }
 
-/** @throws {ProviderConfigurationError} @throws {ProviderNameTakenError} */
-export async function createProvider(services: ProviderServices, project: string, fields: ProviderFields): Promise<ProviderRecord> {
-  const { environment, models, store } = services;
-  const provider = providerFromInput(fields);
-  const now = new Date(environment.clock.now()).toISOString();
-  const record: ProviderRecord = {
-    ...fields,
-    id: `provider-${environment.random.uuid()}`,
-    created_at: now,
-    updated_at: now,
-    last_synced: null,
-  };
-  if (models.providers().some(({ name }) => name === fields.name))
-    throw new ProviderNameTakenError(`There is a provider named ${fields.name} already`);
-  await transact(store, environment, async (transaction) => {
-    await takeName(transaction, project, fields.name, record.id);
-    providers.insert(transaction, project, record);
-  });
-  models.addProvider(provider);
-  return record;
-}
-
-/** @throws {ProviderConfigurationError} */
-export async function updateProvider(
-  services: ProviderServices,
-  project: string,
-  id: string,
-  changes: Partial<ProviderFields>,
-): Promise<ProviderRecord | undefined> {
-  const { environment, models, store } = services;
-  const changed = await transact(store, environment, async (transaction) => {
-    const before = await providers.get(transaction, project, id);
-    if (before === undefined) return undefined;
-    // A provider's name is part of handles that agents have, so it stays.
-    const after: ProviderRecord = { ...before, ...changes, name: before.name, updated_at: new Date(environment.clock.now()).toISOString() };
-    providerFromInput(after);
-    providers.replace(transaction, project, before, after);
-    return after;
-  });
-  if (changed !== undefined) replaceIn(models, providerFromInput(changed));
-  return changed;
-}
-
-/** Whether there was one. */
-export async function deleteProvider(services: ProviderServices, project: string, id: string): Promise<boolean> {
-  const { environment, models, store } = services;
-  const deleted = await transact(store, environment, async (transaction) => {
-    const record = await providers.get(transaction, project, id);
-    if (record === undefined) return undefined;
-    providers.delete(transaction, project, record);
-    transaction.delete(nameKey(project, record.name));
-    return record;
-  });
-  if (deleted !== undefined) models.removeProvider(deleted.name);
-  return deleted !== undefined;
-}
-
-/** Asks the provider for its models anew. */
-export async function refreshProvider(services: ProviderServices, project: string, record: ProviderRecord): Promise<ProviderRecord> {
-  const { environment, models, store } = services;
-  await models.checkProvider(providerFromInput(record));
-  replaceIn(models, providerFromInput(record));
-  return await transact(store, environment, async (transaction) => {
-    const before = await providers.get(transaction, project, record.id);
-    if (before === undefined) return record;
-    const after: ProviderRecord = { ...before, last_synced: new Date(environment.clock.now()).toISOString() };
-    providers.replace(transaction, project, before, after);
-    return after;
-  });
-}
-
-function replaceIn(models: ModelCatalogue, provider: Provider): void {
-  models.removeProvider(provider.name);
-  models.addProvider(provider);
-}
-
-async function takeName(transaction: Transaction, project: string, name: string, id: string): Promise<void> {
-  if ((await transaction.get<string>(nameKey(project, name))) !== undefined)
-    throw new ProviderNameTakenError(`There is a provider named ${name} already`);
-  transaction.set(nameKey(project, name), id);
-}
-
-function nameKey(project: string, name: string): [string, string, string] {
-  return [project, "provider.name", name];
+function nameTaken(name: string): ProviderNameTakenError {
+  return new ProviderNameTakenError(`There is a provider named ${name} already`);
 }

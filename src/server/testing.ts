@@ -14,6 +14,7 @@ import { ToolRegistry } from "../tools/tool-registry.ts";
 import type { Tool } from "../tools/tool.ts";
 import { type App, type AppOptions, createApp } from "./app.ts";
 import { defaultProject } from "./authentication.ts";
+import { StoredProviders } from "./providers.ts";
 import type { Services } from "./services.ts";
 
 export interface TestServer extends AsyncDisposable {
@@ -68,6 +69,7 @@ export async function openTestServer(options: TestServerOptions = {}): Promise<T
     actors,
     actorTypes,
     models,
+    providers: new StoredProviders({ store, environment, models }, defaultProject),
     tools,
     agents: agents.directory,
     conversations: agents.conversations,

@@ -8,15 +8,16 @@ import { validate } from "../validation.ts";
 
 const keyLengthMax = 500;
 
-const params = z.object({
+/** The type and the key of an actor, in a path. */
+export const actorShape: { readonly type: z.ZodString; readonly key: z.ZodString } = {
   type: z.string().regex(/^[a-zA-Z0-9._-]{1,100}$/, "expected 1 to 100 letters, digits, dots, lines or underscores"),
   key: z
     .string()
     .min(1)
     .max(keyLengthMax)
     .refine((key) => key.isWellFormed(), "expected well-formed text"),
-  method: z.string().min(1).max(100),
-});
+};
+const params = z.object({ ...actorShape, method: z.string().min(1).max(100) });
 
 export const invocationMillisecondsDefault = 60_000;
 export const invocationMillisecondsMax = 3_600_000;

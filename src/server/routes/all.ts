@@ -1,12 +1,15 @@
+import type { AuditLog } from "../audit.ts";
 import type { Endpoint } from "../endpoint.ts";
 import type { Services } from "../services.ts";
 import { absentRoutes } from "./absent.ts";
+import { actorSightRoutes } from "./actor-sight.ts";
 import { actorRoutes } from "./actors.ts";
 import { agentMemoryRoutes } from "./agent-memory.ts";
 import { agentMessageRoutes } from "./agent-messages.ts";
 import { agentToolRoutes } from "./agent-tools.ts";
 import { agentRoutes } from "./agents.ts";
 import { archiveRoutes } from "./archives.ts";
+import { auditRoutes } from "./audit.ts";
 import { blockRoutes } from "./blocks.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { conversationRoutes } from "./conversations.ts";
@@ -21,10 +24,11 @@ import { tagRoutes } from "./tags.ts";
 import { toolRoutes } from "./tools.ts";
 
 /** Every endpoint of the API. Where two paths fit a request, the earlier one answers. */
-export function allEndpoints(services: Services): readonly Endpoint[] {
+export function allEndpoints(services: Services, audit: AuditLog): readonly Endpoint[] {
   return [
     ...healthRoutes(services),
     ...clusterRoutes(services),
+    ...auditRoutes(audit),
     ...agentRoutes(services),
     ...agentMemoryRoutes(services),
     ...agentToolRoutes(services),
@@ -42,5 +46,6 @@ export function allEndpoints(services: Services): readonly Endpoint[] {
     ...tagRoutes(services),
     ...absentRoutes(services),
     ...actorRoutes(services),
+    ...actorSightRoutes(services),
   ];
 }

@@ -3,15 +3,7 @@ import { providerFromInput } from "../../models/providers.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound, unprocessable } from "../http-error.ts";
 import { pageOf } from "../paging.ts";
-import {
-  createProvider,
-  deleteProvider,
-  type ProviderFields,
-  type ProviderRecord,
-  providers,
-  refreshProvider,
-  updateProvider,
-} from "../providers.ts";
+import { type ProviderFields, type ProviderRecord, providers } from "../providers.ts";
 import { idOf, nullable, optional, pageQuery } from "../schemas/common.ts";
 import type { Services } from "../services.ts";
 
@@ -46,8 +38,7 @@ const providerSchema = z
   })
   .openapi("Provider");
 
-export function providerRoutes(services: Services): Endpoint[] {
-  const { store, models } = services;
+export function providerRoutes({ store, models, providers: stored }: Services): Endpoint[] {
   const tag = "providers";
 
   async function recordOf(project: string, id: string): Promise<ProviderRecord> {
@@ -82,9 +73,16 @@ export function providerRoutes(services: Services): Endpoint[] {
       },
     ),
     endpoint(
-      { method: "post", path: "/v1/providers", summary: "Adds a provider of models", tag, body: createBody, response: providerSchema },
-      async ({ body, project }) =>
-        providerView(await createProvider(services, project, { ...given(body), name: body.name, provider_type: body.provider_type })),
+      {
+        method: "post",
+        path: "/v1/providers",
+        summary: "Adds a provider of models",
+        tag,
+        body: createBody,
+        response: providerSchema,
+        audit: "provider.create",
+      },
+      async ({ body }) => providerView(await stored.create({ ...given(body), name: body.name, provider_type: body.provider_type })),
     ),
     endpoint({ method: "post", path: "/v1/providers/check", summary: "Tries a provider's key", tag, body: checkBody }, async ({ body }) => {
       await models.checkProvider(providerFromInput({ ...given(body), name: "check", provider_type: body.provider_type }));
@@ -103,10 +101,11 @@ export function providerRoutes(services: Services): Endpoint[] {
         params,
         body: updateBody,
         response: providerSchema,
+        audit: "provider.update",
       },
-      async ({ params: { provider_id }, body, project }) => {
+      async ({ params: { provider_id }, body }) => {
         const changes = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null && value !== undefined));
-        const record = await updateProvider(services, project, provider_id, changes);
+        const record = await stored.update(provider_id, changes);
         if (record === undefined) throw notFound("provider", provider_id);
         return providerView(record);
       },
@@ -128,13 +127,12 @@ export function providerRoutes(services: Services): Endpoint[] {
         params,
         response: providerSchema,
       },
-      async ({ params: { provider_id }, project }) =>
-        providerView(await refreshProvider(services, project, await recordOf(project, provider_id))),
+      async ({ params: { provider_id }, project }) => providerView(await stored.refresh(await recordOf(project, provider_id))),
     ),
     endpoint(
-      { method: "delete", path: "/v1/providers/{provider_id}", summary: "Removes a provider", tag, params },
-      async ({ params: { provider_id }, project }) => {
-        if (!(await deleteProvider(services, project, provider_id))) throw notFound("provider", provider_id);
+      { method: "delete", path: "/v1/providers/{provider_id}", summary: "Removes a provider", tag, params, audit: "provider.delete" },
+      async ({ params: { provider_id } }) => {
+        if (!(await stored.delete(provider_id))) throw notFound("provider", provider_id);
         return { message: `Provider id='${provider_id}' successfully deleted` };
       },
     ),

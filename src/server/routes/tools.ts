@@ -68,7 +68,7 @@ export function toolRoutes({ store, environment, tools }: Services): Endpoint[] 
       async ({ query, project }) => memory.remember(await listTools(store, project, query, pageOf(query, memory))),
     ),
     endpoint(
-      { method: "post", path: "/v1/tools", summary: "Creates a tool", tag, body: createBody, response: toolSchema },
+      { method: "post", path: "/v1/tools", summary: "Creates a tool", tag, body: createBody, response: toolSchema, audit: "tool.create" },
       async ({ body, project }) => transact(store, environment, async (transaction) => createTool(transaction, environment, project, body)),
     ),
     endpoint(
@@ -79,6 +79,7 @@ export function toolRoutes({ store, environment, tools }: Services): Endpoint[] 
         tag,
         body: createBody,
         response: toolSchema,
+        audit: "tool.upsert",
       },
       async ({ body, project }) => transact(store, environment, async (transaction) => upsertTool(transaction, environment, project, body)),
     ),
@@ -92,6 +93,7 @@ export function toolRoutes({ store, environment, tools }: Services): Endpoint[] 
         summary: "Puts Kelpie's own tools into the project",
         tag,
         response: z.array(toolSchema),
+        audit: "tool.add-base-tools",
       },
       async ({ project }) => tools.seed(store, environment, project),
     ),
@@ -129,12 +131,21 @@ export function toolRoutes({ store, environment, tools }: Services): Endpoint[] 
       },
     ),
     endpoint(
-      { method: "patch", path: "/v1/tools/{tool_id}", summary: "Changes a tool", tag, params, body: updateBody, response: toolSchema },
+      {
+        method: "patch",
+        path: "/v1/tools/{tool_id}",
+        summary: "Changes a tool",
+        tag,
+        params,
+        body: updateBody,
+        response: toolSchema,
+        audit: "tool.update",
+      },
       async ({ params: { tool_id }, body, project }) =>
         transact(store, environment, async (transaction) => updateTool(transaction, environment, project, tool_id, body)),
     ),
     endpoint(
-      { method: "delete", path: "/v1/tools/{tool_id}", summary: "Deletes a tool", tag, params },
+      { method: "delete", path: "/v1/tools/{tool_id}", summary: "Deletes a tool", tag, params, audit: "tool.delete" },
       async ({ params: { tool_id }, project }) => {
         await transact(store, environment, async (transaction) => deleteTool(transaction, project, tool_id));
         return null;
