@@ -4,9 +4,11 @@ import type { ApiMessage, FinalState } from "./checker.ts";
 
 export class Api {
   readonly #url: string;
+  readonly #headers: Readonly<Record<string, string>>;
 
-  constructor(url: string) {
+  constructor(url: string, apiKey?: string) {
     this.#url = url;
+    this.#headers = { "content-type": "application/json", ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }) };
   }
 
   /** An agent of the model of `World`, with a block for its facts. Gives its id. */
@@ -44,7 +46,7 @@ export class Api {
   async call(method: string, path: string, body?: unknown): Promise<unknown> {
     const response = await fetch(this.#url + path, {
       method,
-      headers: { "content-type": "application/json" },
+      headers: this.#headers,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${await response.text()}`);

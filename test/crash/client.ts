@@ -20,6 +20,14 @@ export interface Note {
   problem: string | undefined;
 }
 
+/** The way to the servers, which may change from one attempt to the next. */
+export interface Route {
+  url(): string;
+  readonly apiKey: string;
+  /** How long an answer may be silent before another attempt is made. */
+  readonly silenceMillisecondsMax: number;
+}
+
 interface ApiEvent {
   readonly message_type: string;
   readonly id?: string;
@@ -30,12 +38,13 @@ interface ApiEvent {
 }
 
 /** Does one task to its end. Tries for as long as it takes, unless the server says something that it must not. */
-export async function doTask(url: string, note: Note, signal: AbortSignal): Promise<void> {
+export async function doTask(server: string | Route, note: Note, signal: AbortSignal): Promise<void> {
   while (!note.finished && note.problem === undefined && !signal.aborted) {
+    using attempt = new Attempt(server, signal);
     try {
-      if (note.mode === "json") await askForJson(url, note, signal);
-      else if (note.runId === undefined) await askForStream(url, note, signal);
-      else await follow(url, note, signal);
+      if (note.mode === "json") await askForJson(attempt, note);
+      else if (note.runId === undefined) await askForStream(attempt, note);
+      else await follow(attempt, note);
     } catch (error) {
       // The server is down, or went down under the request: everything is tried again.
       if (!(error instanceof TypeError || (error instanceof Error && /terminated|aborted|fetch/i.test(error.message)))) throw error;
@@ -44,23 +53,52 @@ export async function doTask(url: string, note: Note, signal: AbortSignal): Prom
   }
 }
 
+/** One request, which is given up after a silence that is too long. */
+class Attempt implements Disposable {
+  readonly #url: string;
+  readonly #route: Route | undefined;
+  readonly #signal: AbortSignal;
+  readonly #silent = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(server: string | Route, signal: AbortSignal) {
+    this.#route = typeof server === "string" ? undefined : server;
+    this.#url = typeof server === "string" ? server : server.url();
+    this.#signal = AbortSignal.any([signal, this.#silent.signal]);
+    this.heard();
+  }
+
+  heard(): void {
+    clearTimeout(this.#timer);
+    if (this.#route !== undefined) this.#timer = setTimeout(() => this.#silent.abort(), this.#route.silenceMillisecondsMax);
+  }
+
+  async post(path: string, body: string): Promise<Response> {
+    return await fetch(this.#url + path, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        // Makes this a client of Letta's current API.
+        "x-stainless-package-version": "1.12.1",
+        ...(this.#route === undefined ? {} : { authorization: `Bearer ${this.#route.apiKey}` }),
+      },
+      body,
+      signal: this.#signal,
+    });
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
 function requestBody(note: Note, streaming: boolean): string {
   const messages = [{ role: "user", content: taskText(note.task), otid: note.otid }];
   return JSON.stringify(streaming ? { messages, streaming: true, stream_tokens: true, background: true } : { messages });
 }
 
-async function post(url: string, body: string, signal: AbortSignal): Promise<Response> {
-  // The version header makes this a client of Letta's current API.
-  return await fetch(url, {
-    method: "POST",
-    headers: { "content-type": "application/json", "x-stainless-package-version": "1.12.1" },
-    body,
-    signal,
-  });
-}
-
-async function askForJson(url: string, note: Note, signal: AbortSignal): Promise<void> {
-  const response = await post(`${url}/v1/agents/${note.agentId}/messages`, requestBody(note, false), signal);
+async function askForJson(attempt: Attempt, note: Note): Promise<void> {
+  const response = await attempt.post(`/v1/agents/${note.agentId}/messages`, requestBody(note, false));
   const text = await response.text();
   if (response.ok) {
     note.accepted = true;
@@ -71,17 +109,17 @@ async function askForJson(url: string, note: Note, signal: AbortSignal): Promise
   } else await refused(response, text, note);
 }
 
-async function askForStream(url: string, note: Note, signal: AbortSignal): Promise<void> {
-  const response = await post(`${url}/v1/agents/${note.agentId}/messages`, requestBody(note, true), signal);
+async function askForStream(attempt: Attempt, note: Note): Promise<void> {
+  const response = await attempt.post(`/v1/agents/${note.agentId}/messages`, requestBody(note, true));
   if (!response.ok) return await refused(response, await response.text(), note);
-  await read(response, note);
+  await read(response, attempt, note);
 }
 
-async function follow(url: string, note: Note, signal: AbortSignal): Promise<void> {
+async function follow(attempt: Attempt, note: Note): Promise<void> {
   const after = note.seqs.at(-1) ?? 0;
-  const response = await post(`${url}/v1/runs/${note.runId}/stream`, JSON.stringify({ starting_after: after }), signal);
+  const response = await attempt.post(`/v1/runs/${note.runId}/stream`, JSON.stringify({ starting_after: after }));
   if (!response.ok) return await refused(response, await response.text(), note);
-  await read(response, note);
+  await read(response, attempt, note);
 }
 
 /** Busy and unavailable are answers to live with; anything else is wrong. */
@@ -91,11 +129,12 @@ async function refused(response: Response, text: string, note: Note): Promise<vo
   else note.problem = `the server answered ${response.status}: ${text.slice(0, 300)}`;
 }
 
-async function read(response: Response, note: Note): Promise<void> {
+async function read(response: Response, attempt: Attempt, note: Note): Promise<void> {
   const events = response
     .body!.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array<ArrayBuffer>>)
     .pipeThrough(new EventSourceParserStream());
   for await (const { data } of events) {
+    attempt.heard();
     if (data === "[DONE]") return;
     const event = JSON.parse(data) as ApiEvent;
     if (event.run_id != null) {

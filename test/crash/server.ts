@@ -5,7 +5,7 @@ import type { Environment } from "../../src/environment/environment.ts";
 import { createKelpie, storeFile } from "../../src/kelpie.ts";
 import { SqliteStore } from "../../src/storage/sqlite-store.ts";
 import type { Answer, Batch, CommitOutcome, Key, Query, Store, StoreLimits } from "../../src/storage/store.ts";
-import type { OutsideTool } from "../../src/tools/tool.ts";
+import { countingTools } from "./counting-tools.ts";
 
 const settings = JSON.parse(process.env["CRASH_SETTINGS"]!) as {
   readonly folder: string;
@@ -54,29 +54,12 @@ class PluggedStore implements Store {
 const real = new RealEnvironment({ level: "error" });
 const environment: Environment = { clock: real.clock, random: real.random, log: real.log, probe: (name) => pass(`at ${name}`) };
 
-function tool(name: string, effect: OutsideTool["effect"]): OutsideTool {
-  return {
-    name,
-    effect,
-    description: `Counts a call (${effect})`,
-    parameters: { type: "object", properties: { task: { type: "string" } }, required: ["task"] },
-    async execute(input, { effectId, signal }) {
-      pass("before-tool");
-      const body = JSON.stringify({ tool: name, task: input["task"] });
-      const response = await fetch(settings.toolUrl, { method: "POST", headers: { "idempotency-key": effectId }, body, signal });
-      const text = await response.text();
-      pass("after-tool");
-      return { status: "success", text };
-    },
-  };
-}
-
 const store = new PluggedStore(await SqliteStore.open(storeFile(join(settings.folder))));
 const kelpie = await createKelpie({
   store,
   environment,
   providers: { OPENAI_API_KEY: "scripted", OPENAI_API_BASE: settings.modelUrl },
-  tools: [tool("count_once", "once"), tool("count_idempotent", "idempotent"), tool("count_read", "readOnly")],
+  tools: countingTools(settings.toolUrl, pass),
 });
 await kelpie.serve({ port: settings.port });
 process.stdout.write("ready\n");

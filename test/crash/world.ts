@@ -16,29 +16,37 @@ export interface Effect {
   replied: boolean;
 }
 
+export interface WorldOptions {
+  /** The pause of the model between two pieces of its answers. */
+  readonly eventMilliseconds?: (task: Task) => number;
+  /** Where the model and the tools listen. */
+  readonly host?: string;
+}
+
 export class World implements AsyncDisposable {
   readonly effects: Map<string, Effect> = new Map();
   readonly #provider: ScriptedProvider;
   readonly #tools: Server;
+  readonly #host: string;
   readonly #eventMilliseconds: (task: Task) => number;
   #at: (moment: OutsideMoment) => void = () => undefined;
 
-  private constructor(provider: ScriptedProvider, tools: Server, eventMilliseconds: (task: Task) => number) {
+  private constructor(provider: ScriptedProvider, tools: Server, options: Required<WorldOptions>) {
     this.#provider = provider;
     this.#tools = tools;
-    this.#eventMilliseconds = eventMilliseconds;
+    this.#host = options.host;
+    this.#eventMilliseconds = options.eventMilliseconds;
   }
 
-  /** `eventMilliseconds`: the pause of the model between two pieces of its answers. */
-  static async start(eventMilliseconds: (task: Task) => number = () => 1): Promise<World> {
-    const provider = await ScriptedProvider.start((request) => world.#answer(request));
+  static async start({ eventMilliseconds = () => 1, host = "127.0.0.1" }: WorldOptions = {}): Promise<World> {
+    const provider = await ScriptedProvider.start((request) => world.#answer(request), { host });
     const tools = createServer((request, response) => {
       let body = "";
       request.setEncoding("utf8").on("data", (part: string) => (body += part));
       request.on("end", () => world.#call(String(request.headers["idempotency-key"]), body, response));
     });
-    await new Promise<void>((resolve) => tools.listen(0, "127.0.0.1", resolve));
-    const world = new World(provider, tools, eventMilliseconds);
+    await new Promise<void>((resolve) => tools.listen(0, host, resolve));
+    const world = new World(provider, tools, { eventMilliseconds, host });
     return world;
   }
 
@@ -47,7 +55,7 @@ export class World implements AsyncDisposable {
   }
 
   get toolUrl(): string {
-    return `http://127.0.0.1:${(this.#tools.address() as AddressInfo).port}/`;
+    return `http://${this.#host}:${(this.#tools.address() as AddressInfo).port}/`;
   }
 
   /** Calls `listener` at each of its moments. */

@@ -47,7 +47,7 @@ const kinds: readonly { readonly plan: Plan; readonly mode: Note["mode"] }[] = [
 
 export async function rollingRestart(options: RollingOptions): Promise<RollingReport> {
   const { store, rounds, leaveSeconds, stopSeconds, eventMilliseconds } = options;
-  await using world = await World.start(({ plan }) => (plan === "diary" ? eventMilliseconds : 1));
+  await using world = await World.start({ eventMilliseconds: ({ plan }) => (plan === "diary" ? eventMilliseconds : 1) });
   await using stack = new AsyncDisposableStack();
   const variables = {
     KELPIE_STORE: store,

@@ -1,5 +1,5 @@
 /**
- * A model provider for tests: a real HTTP server on the loopback address that speaks OpenAI's Chat Completions and
+ * A model provider for tests: a real HTTP server, on the loopback address by default, that speaks OpenAI's Chat Completions and
  * Anthropic's Messages, and answers as a function of the request.
  *
  *     await using provider = await ScriptedProvider.start((request) =>
@@ -81,26 +81,28 @@ export class ScriptedProvider implements AsyncDisposable {
   readonly requests: ScriptedRequest[] = [];
   readonly #script: Script;
   readonly #models: readonly string[];
+  readonly #host: string;
   readonly #server: Server;
   #count = 0;
   #requestNumber = 0;
   #openCount = 0;
   #connectionCount = 0;
 
-  /** `models` are the names that `GET …/models` lists, in both protocols; `port` is one that is free by default. */
+  /** `models` are the names that `GET …/models` lists, in both protocols; `port` is one that is free by default, and `host` the loopback address. */
   static async start(
     script: Script,
-    options: { readonly models?: readonly string[]; readonly port?: number } = {},
+    options: { readonly models?: readonly string[]; readonly port?: number; readonly host?: string } = {},
   ): Promise<ScriptedProvider> {
-    const provider = new ScriptedProvider(script, options.models ?? ["scripted"]);
+    const provider = new ScriptedProvider(script, options.models ?? ["scripted"], options.host ?? "127.0.0.1");
     await new Promise<void>((resolve, reject) => {
       provider.#server.once("error", reject);
-      provider.#server.listen(options.port ?? 0, "127.0.0.1", resolve);
+      provider.#server.listen(options.port ?? 0, provider.#host, resolve);
     });
     return provider;
   }
 
-  private constructor(script: Script, models: readonly string[]) {
+  private constructor(script: Script, models: readonly string[], host: string) {
+    this.#host = host;
     this.#script = script;
     this.#models = models;
     this.#server = createServer((request, response) => {
@@ -114,7 +116,7 @@ export class ScriptedProvider implements AsyncDisposable {
 
   /** Without a version: `http://127.0.0.1:41234`. */
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://${this.#host}:${(this.#server.address() as AddressInfo).port}`;
   }
 
   /** Requests to a model so far, answered or not. */
