@@ -131,7 +131,11 @@ export class ActorRuntime implements Actors {
 
   /** What of an actor is in this node's memory. */
   look(id: ActorId): LiveActor | undefined {
-    return this.#activations.get(actorName(id))?.look();
+    const activation = this.#activations.get(actorName(id));
+    if (activation === undefined) return undefined;
+    const { mailboxMessages, mailboxBytes } = this.#services.limits;
+    const { size = 0, bytes = 0 } = activation.mailbox ?? {};
+    return { isBusy: activation.isBusy, messages: size, messagesMax: mailboxMessages, bytes, bytesMax: mailboxBytes };
   }
 
   /** Whether the actor has an activation here, or is on its way out: messages for it are taken or redirected here. */

@@ -16,7 +16,6 @@ import {
   ActorElsewhereError,
   type ActorId,
   type ActorType,
-  type LiveActor,
   type Reminder,
   type ScopedStore,
   type Turn,
@@ -56,7 +55,7 @@ export class LiveActivation implements Activation, TurnHost {
   readonly #owner: ActivationOwner;
   readonly #pipeline: CommitPipeline;
   #actor: Actor | undefined;
-  #mailbox: Mailbox | undefined;
+  mailbox: Mailbox | undefined;
   #current: Envelope | undefined;
   #turn: ActorTurn | undefined;
   #controller: AbortController | undefined;
@@ -141,26 +140,20 @@ export class LiveActivation implements Activation, TurnHost {
 
   /** @throws {MailboxFullError} */
   deliver(envelope: Envelope): void {
-    this.#mailbox ??= new Mailbox();
-    this.#mailbox.push(envelope, this.#services.limits, () => describeActor(this.id));
+    this.mailbox ??= new Mailbox();
+    this.mailbox.push(envelope, this.#services.limits, () => describeActor(this.id));
     this.#work();
   }
 
   /** Gives out what has not started, in its order: all of it when the activation has ended, or what came from outside. */
   takeWaiting(options: { readonly own: boolean } = { own: true }): Envelope[] {
-    const waiting = [...(this.#mailbox ?? [])].filter(({ task }) => options.own || task.kind !== "own");
-    for (const envelope of waiting) this.#mailbox?.remove(envelope);
+    const waiting = [...(this.mailbox ?? [])].filter(({ task }) => options.own || task.kind !== "own");
+    for (const envelope of waiting) this.mailbox?.remove(envelope);
     return waiting;
   }
 
-  look(): LiveActor {
-    const { mailboxMessages, mailboxBytes } = this.#services.limits;
-    const { size = 0, bytes = 0 } = this.#mailbox ?? {};
-    return { isBusy: this.isBusy, messages: size, messagesMax: mailboxMessages, bytes, bytesMax: mailboxBytes };
-  }
-
   get isBusy(): boolean {
-    return this.#isWorking || this.#backgroundWork > 0 || this.#pipeline.newest !== undefined || (this.#mailbox?.size ?? 0) > 0;
+    return this.#isWorking || this.#backgroundWork > 0 || this.#pipeline.newest !== undefined || (this.mailbox?.size ?? 0) > 0;
   }
 
   /** Asks the running turn to end, and drops the messages that wait. */
@@ -255,7 +248,7 @@ export class LiveActivation implements Activation, TurnHost {
     try {
       if (this.#actor === undefined) await this.#activate();
       while (this.#lost === undefined && this.#retirement === undefined) {
-        const envelope = this.#mailbox?.first();
+        const envelope = this.mailbox?.first();
         if (envelope === undefined) break;
         await this.#handle(envelope);
       }
@@ -266,7 +259,7 @@ export class LiveActivation implements Activation, TurnHost {
     this.#isWorking = false;
     this.#lookup = undefined;
     // A mailbox in which messages wait while the activation ends is for the next one.
-    if (this.#mailbox?.size === 0) this.#mailbox = undefined;
+    if (this.mailbox?.size === 0) this.mailbox = undefined;
     const { newest } = this.#pipeline;
     if (newest === undefined) this.#noteQuiet();
     else newest.whenEnded(() => this.#noteQuiet());
@@ -297,7 +290,7 @@ export class LiveActivation implements Activation, TurnHost {
       let record: InvocationRecord | undefined;
       try {
         this.#lookup ??= new InvocationLookup(this.id, this.#services.store, this.#pipeline);
-        record = await this.#lookup.find(envelope.invocation.id, this.#mailbox!);
+        record = await this.#lookup.find(envelope.invocation.id, this.mailbox!);
       } catch (error) {
         envelope.reject(error);
         return;
@@ -493,7 +486,7 @@ export class LiveActivation implements Activation, TurnHost {
   }
 
   #drop(reason: unknown, kinds: readonly Task["kind"][]): void {
-    for (const envelope of this.#mailbox ?? []) if (kinds.includes(envelope.task.kind)) envelope.reject(reason);
+    for (const envelope of this.mailbox ?? []) if (kinds.includes(envelope.task.kind)) envelope.reject(reason);
   }
 
   #noteQuiet(): void {
