@@ -62,7 +62,7 @@ async function startNodes(
   script: Script,
   network: TestNetwork = new TestNetwork(),
   tools: readonly Tool[] = [],
-): Promise<readonly [Node, Node]> {
+): Promise<readonly [Node, Node, (name: string) => Promise<Node>]> {
   const store = new MemoryStore();
   const start = async (name: string): Promise<Node> => {
     const environment = new RealEnvironment({ level: "error" });
@@ -77,7 +77,7 @@ async function startNodes(
     });
     return { cluster, agents: await openTestAgents(script, { store, cluster, tools }) };
   };
-  return [await start("a"), await start("b")];
+  return [await start("a"), await start("b"), start];
 }
 
 /** An agent of whose default conversation the actor is placed on `node`. */
@@ -201,6 +201,44 @@ test("A run whose node drains finishes its step there, and goes on at the other:
   );
   assert.ok(events.every(({ seq }, at) => at === 0 || seq > events[at - 1]!.seq));
   await Promise.all([a, b].map(async ({ agents }) => await agents[Symbol.asyncDispose]()));
+});
+
+test("A run that moves between two other nodes is followed on, token by token", { timeout: 20_000 }, async () => {
+  const model = new SlowModel();
+  const script: Script = (request) => (lastResults(request).length === 0 ? calls({ name: "wait", arguments: {} }) : model.script());
+  const [calling, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const tool: Tool = {
+    name: "wait",
+    description: "Takes as long as the test wants",
+    parameters: { type: "object", properties: {} },
+    effect: "once",
+    execute: async () => {
+      calling.resolve();
+      await goOn.promise;
+      return { status: "success", text: "waited" };
+    },
+  };
+  const [a, b, start] = await startNodes(script, new TestNetwork(), [tool]);
+  const c = await start("c");
+  const isForAThen = ({ agentId }: ConversationAddress): boolean =>
+    c.cluster.placement.choose(actorName(conversationActor({ project, agentId, conversationId: "default" })), {
+      except: b.cluster.node,
+    })?.node === a.cluster.node;
+  let address: ConversationAddress;
+  do address = await addressAt(b, c, { tools: ["wait"] });
+  while (!isForAThen(address));
+  const outcome = await c.agents.agents.conversations.send(address, sendRequest([userMessage("Wait")], { streamTokens: true }));
+  assert.ok(outcome.ok);
+  const there = (await c.agents.agents.conversations.follow(project, outcome.runId, 0, never))[Symbol.asyncIterator]();
+  await calling.promise;
+  const draining = b.cluster.drain();
+  goOn.resolve();
+  assert.deepEqual(await draining, { moved: 1, left: 0 });
+  model.say("Hel");
+  for (let shown: string[] = []; !shown.includes("assistant Hel");) shown = await nextText(there);
+  model.end();
+  for (let next = await there.next(); next.done !== true;) next = await there.next();
+  await Promise.all([a, b, c].map(async ({ agents }) => await agents[Symbol.asyncDispose]()));
 });
 
 test("An error of an agent at another node is of its own class", async () => {

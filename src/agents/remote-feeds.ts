@@ -34,7 +34,8 @@ export function shareFeeds(
     const [run] = await runs.read(store, project, [runId]);
     if (run === undefined) return;
     const address = { project, agentId: run.agent_id, conversationId: run.conversation_id ?? "default" };
-    const member = await cluster.actors.locate(conversationActor(address));
+    const actor = conversationActor(address);
+    const member = await cluster.actors.locate(actor);
     if (member?.address == null) return;
     const call: FollowRunCall = { project, runId, after };
     try {
@@ -44,6 +45,8 @@ export function shareFeeds(
       // The reader goes on from the store, and looks for the run's node again.
       environment.log.write("debug", "A run could be followed no more at its node", { run: runId, node: member.node, error });
     }
+    // It may have moved, while that node is still there.
+    cluster.actors.forget(actor);
   };
 }
 

@@ -163,6 +163,11 @@ export class ClusterActors implements Actors, ReminderSharing {
     return node === undefined || node === this.#placement.node ? undefined : await this.#placement.find(node);
   }
 
+  /** Where an actor was last seen is not to be believed any more: the next look for it reads its header. */
+  forget(id: ActorId): void {
+    this.#locator.forget(actorName(id));
+  }
+
   get live(): number {
     return this.runtime.live;
   }

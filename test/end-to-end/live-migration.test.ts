@@ -102,7 +102,7 @@ async function moveInTheMiddle(
   const verdict = check([...notes, { ...noteOf(hello, id), mode: "json" }], new Map([[id, state]]), world.effects);
   assert.deepEqual(verdict, { lost: [], duplicated: [], repeated: [], unknown: 0, wrong: [] });
   t.diagnostic(
-    `${notes[0]!.runId} left node1 after ${seenBefore} of its ${seenBefore + seenAfter} events; ${notes.length} readers, one sequence each`,
+    `${notes[0]!.runId} left node1 after ${seenBefore} of its ${seenBefore + seenAfter} events; one sequence each at ${notes.length} of the nodes`,
   );
 }
 
