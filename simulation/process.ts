@@ -74,6 +74,7 @@ export class SimulatedProcess {
   readonly #options: ProcessOptions;
   #incarnation: Incarnation | undefined;
   #starts = 0;
+  readonly #crossingKinds = new Map<string, number>();
   #crossings = 0;
   #crashes = 0;
 
@@ -91,6 +92,11 @@ export class SimulatedProcess {
 
   get crossings(): number {
     return this.#crossings;
+  }
+
+  /** How many crossings there were of each kind. */
+  get crossingKinds(): ReadonlyMap<string, number> {
+    return this.#crossingKinds;
   }
 
   get crashes(): number {
@@ -138,6 +144,7 @@ export class SimulatedProcess {
   /** Counts a crossing; false when it was the planned crash. */
   cross(kind: string): boolean {
     this.#crossings++;
+    this.#crossingKinds.set(kind, (this.#crossingKinds.get(kind) ?? 0) + 1);
     const plan = this.#options.crashPlan;
     if (plan === undefined || plan.process !== this.name || plan.crossing !== this.#crossings) return true;
     this.crash(`planned at crossing ${this.#crossings}, ${kind}`);

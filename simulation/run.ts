@@ -42,11 +42,16 @@ export interface RunReport {
   readonly crashes: number;
   readonly faults: { readonly [kind: string]: number };
   readonly probes: { readonly [name: string]: number };
+  /** "fault, probe": the code came to the probe within 2 virtual seconds after the fault. */
+  readonly pairs: readonly string[];
+  readonly options: SwarmOptions;
   readonly parts: { readonly faults: readonly string[]; readonly operations: readonly string[] };
   readonly events: number;
   readonly virtualMilliseconds: number;
   /** Crossings of ports by each process: where a sweep can crash it. */
   readonly crossings: { readonly [process: string]: number };
+  /** The same of all processes, by kind. */
+  readonly crossingKinds: { readonly [kind: string]: number };
   readonly lines: readonly string[];
 }
 
@@ -86,6 +91,8 @@ export async function simulate(options: RunOptions): Promise<RunReport> {
     process.off("unhandledRejection", onRejection);
     for (const other of others) process.on("unhandledRejection", other);
   }
+  const crossingKinds = {};
+  for (const each of world.processes) addCounts(crossingKinds, Object.fromEntries(each.crossingKinds));
   return {
     workload: workload.name,
     seed,
@@ -95,33 +102,51 @@ export async function simulate(options: RunOptions): Promise<RunReport> {
     crashes: world.crashes,
     faults: Object.fromEntries(world.faults),
     probes: Object.fromEntries(world.probes),
+    pairs: [...world.pairs],
+    options: swarm,
     parts: { faults: world.parts.faults, operations: world.parts.operations },
     events: world.kernel.events,
     virtualMilliseconds: world.kernel.now,
     crossings: Object.fromEntries(world.processes.map((each) => [each.name, each.crossings])),
+    crossingKinds,
     lines: trace.lines,
   };
 }
 
+export interface Sweep {
+  /** Crash points that were tried. */
+  readonly points: number;
+  /** All crossings that there are, by kind; `points` is their sum when the sweep came to its end. */
+  readonly kinds: { readonly [kind: string]: number };
+  /** The first run with a violation: the sweep stopped there. */
+  readonly failed: (RunReport & { readonly crashPlan?: CrashPlan }) | undefined;
+}
+
 /**
  * Runs a workload once undisturbed, then once for every crossing of every process with a crash exactly there:
- * no point of a run is left at which a crash was not tried. Stops at the first violation.
+ * no point of a run is left at which a crash was not tried. Stops at the first violation. `onRun` is told of each run.
  */
-export async function sweepCrashes(
-  options: Omit<RunOptions, "crashPlan">,
-): Promise<{ readonly points: number; readonly failed: (RunReport & { readonly crashPlan?: CrashPlan }) | undefined }> {
+export async function sweepCrashes(options: Omit<RunOptions, "crashPlan">, onRun: (report: RunReport) => void = () => {}): Promise<Sweep> {
   const undisturbed = await simulate(options);
-  if (undisturbed.violations.length > 0) return { points: 0, failed: undisturbed };
+  onRun(undisturbed);
+  const kinds = undisturbed.crossingKinds;
+  if (undisturbed.violations.length > 0) return { points: 0, kinds, failed: undisturbed };
   let points = 0;
   for (const [name, crossings] of Object.entries(undisturbed.crossings)) {
     for (let crossing = 1; crossing <= crossings; crossing++) {
       const crashPlan = { process: name, crossing };
       const report = await simulate({ ...options, crashPlan });
+      onRun(report);
       points++;
-      if (report.violations.length > 0) return { points, failed: { ...report, crashPlan } };
+      if (report.violations.length > 0) return { points, kinds, failed: { ...report, crashPlan } };
     }
   }
-  return { points, failed: undefined };
+  return { points, kinds, failed: undefined };
+}
+
+/** Adds the counts of `more` to `sum`. */
+export function addCounts(sum: { [name: string]: number }, more: { readonly [name: string]: number }): void {
+  for (const [name, count] of Object.entries(more)) sum[name] = (sum[name] ?? 0) + count;
 }
 
 function describe(error: unknown): string {

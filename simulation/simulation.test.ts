@@ -52,7 +52,7 @@ for (const workload of workloads) {
 
 for (const name of ["no-deduplication", "reply-before-commit"]) {
   test(`The planted bug ${name} is found`, async () => {
-    const result = await runJob({ kind: "mutant", mutant: mutantNamed(name).name, first: 1 }, () => performance.now());
+    const result = await runJob({ kind: "mutant", mutant: mutantNamed(name).name, workload: mutantNamed(name).workload, first: 1 });
     assert.equal(result.failures.length, 1, `Not found in ${result.runs} seeds`);
   });
 }

@@ -1,8 +1,14 @@
 /** One thread that runs jobs, one at a time. */
-import { parentPort } from "node:worker_threads";
-import { type Job, runJob } from "./jobs.ts";
+import { parentPort, workerData } from "node:worker_threads";
+import { BranchRecorder } from "./branches.ts";
+import type { WorkerRequest } from "./pool.ts";
 
-parentPort!.on("message", (job: Job) => {
+// V8 counts the blocks of code that it compiles from now on, so the code under test is loaded afterwards.
+const recorder = (workerData as { readonly withBranches: boolean }).withBranches ? await BranchRecorder.start() : undefined;
+const { runJob } = await import("./jobs.ts");
+
+parentPort!.on("message", (request: WorkerRequest) => {
+  const answer = request.kind === "branches" ? recorder!.take() : runJob(request);
   // A failing job ends the thread, and the command with it: that is a bug of the simulation, not a violation.
-  void runJob(job, () => performance.now()).then((result) => parentPort!.postMessage(result));
+  void answer.then((result) => parentPort!.postMessage(result));
 });

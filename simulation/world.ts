@@ -38,6 +38,9 @@ export interface Mutant {
   options?(options: SwarmOptions): SwarmOptions;
 }
 
+/** A fault and a probe within this time are a pair. */
+const pairMilliseconds = 2_000;
+
 export interface WorldOptions {
   readonly seed: number;
   readonly swarm: SwarmOptions;
@@ -65,6 +68,9 @@ export class World {
   readonly parts: RunParts;
   readonly faults: Map<string, number> = new Map();
   readonly probes: Map<string, number> = new Map();
+  /** "fault, probe": the code came to the probe soon after the fault. */
+  readonly pairs: Set<string> = new Set();
+  readonly #lastFaults = new Map<string, number>();
   /** Calls of clients that were answered. */
   operations = 0;
   #moments = 0;
@@ -105,10 +111,12 @@ export class World {
 
   countFault(kind: string): void {
     this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
+    this.#lastFaults.set(kind, this.kernel.now);
   }
 
   countProbe(name: string): void {
     this.probes.set(name, (this.probes.get(name) ?? 0) + 1);
+    for (const [fault, at] of this.#lastFaults) if (this.kernel.now - at <= pairMilliseconds) this.pairs.add(`${fault}, ${name}`);
   }
 
   /**

@@ -198,6 +198,7 @@ function withTypes(actors: Actors, { mutant }: World): Actors {
     register: (type) => actors.register((mutant?.wrapType?.(type as never) as typeof type | undefined) ?? type),
     invoke: (id, message, options) => actors.invoke(id, message, options),
     cancel: (id, reason) => actors.cancel(id, reason),
+    inspect: (id) => actors.inspect(id),
     get live() {
       return actors.live;
     },

@@ -1,0 +1,137 @@
+/**
+ * A run as data: what a failure was shrunk to, kept under `corpus/` and run with every change.
+ *
+ * A seed stops showing its bug as soon as anything draws once more. A fixture names the options, faults and operations
+ * themselves, and what it does not name never happens.
+ */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mutantNamed, workloadNamed } from "./catalogue.ts";
+import type { CrashPlan } from "./process.ts";
+import { KeyedRandom } from "./random.ts";
+import { type RunOptions, type RunReport, simulate } from "./run.ts";
+import { drawSwarm, type SwarmOptions, withoutFaults } from "./swarm.ts";
+
+export const fixtureVersion = 1;
+
+export interface Fixture {
+  readonly version: typeof fixtureVersion;
+  readonly workload: string;
+  /** The planted bug that has to be found. Absent: the bug was fixed, and nothing may be found. */
+  readonly mutant?: string;
+  /** What was found when the fixture was made. */
+  readonly violation: string;
+  readonly seed: number;
+  readonly crash?: CrashPlan;
+  readonly options: SwarmOptions;
+  /** Kind, place, number: the only faults that happen. */
+  readonly faults: readonly string[];
+  /** Client, operation: the only ones that are done. */
+  readonly operations: readonly string[];
+}
+
+/** A run that failed, with all that happened in it. */
+export function fixtureOf({ workload, mutant, seed, crashPlan }: RunOptions, report: RunReport): Fixture {
+  return {
+    version: fixtureVersion,
+    workload: workload.name,
+    ...(mutant === undefined ? {} : { mutant: mutant.name }),
+    violation: report.violations[0]!,
+    seed,
+    ...(crashPlan === undefined ? {} : { crash: crashPlan }),
+    options: report.options,
+    ...report.parts,
+  };
+}
+
+const corpusFolder = new URL("corpus/", import.meta.url);
+
+/** The files of the corpus, by name. */
+export function corpusFiles(): readonly URL[] {
+  const names = readdirSync(corpusFolder).filter((name) => name.endsWith(".json"));
+  return names.toSorted().map((name) => new URL(name, corpusFolder));
+}
+
+/** A planted bug has one fixture; one that was met has as many as there are seeds that showed it. */
+export function fixtureFile(fixture: Fixture): URL {
+  return new URL(`${fixture.mutant ?? `${fixture.workload}-${fixture.seed}`}.json`, corpusFolder);
+}
+
+export function writeFixture(file: URL, fixture: Fixture): void {
+  writeFileSync(file, `${JSON.stringify(fixture, undefined, 2)}\n`);
+}
+
+/**
+ * Reads a fixture.
+ *
+ * @throws {RangeError} There is no such file, or it is none that this version can run. Says what is wrong with it.
+ */
+export function readFixture(file: URL | string): Fixture {
+  const name = typeof file === "string" ? file : file.pathname.slice(file.pathname.lastIndexOf("/") + 1);
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new RangeError(`Cannot read the fixture ${name}: ${(error as Error).message}`, { cause: error });
+  }
+  const flaw = flawOf(value);
+  if (flaw !== undefined) throw new RangeError(`The fixture ${name} cannot be run: ${flaw}`);
+  return value as Fixture;
+}
+
+/** Runs a fixture: options that were added since it was made are drawn from its seed, without faults. */
+export async function runFixture(fixture: Fixture, linesMax = 0): Promise<RunReport> {
+  return await simulate({
+    workload: workloadNamed(fixture.workload),
+    seed: fixture.seed,
+    linesMax,
+    kept: fixture,
+    options: (drawn) => ({ ...withoutFaults(drawn), ...fixture.options }),
+    ...(fixture.mutant === undefined ? {} : { mutant: mutantNamed(fixture.mutant) }),
+    ...(fixture.crash === undefined ? {} : { crashPlan: fixture.crash }),
+  });
+}
+
+/** What is wrong with the run of a fixture, if anything. */
+export function failureOf(fixture: Fixture, report: RunReport): string | undefined {
+  const { mutant } = fixture;
+  if (mutant === undefined) return report.violations[0];
+  if (report.violations.length > 0) return undefined;
+  return `The planted bug ${mutant} is no longer found by its fixture. If a check is not at fault but the steps of the code have changed, make another: npm run simulate -- --shrink --mutant ${mutant}`;
+}
+
+function flawOf(value: unknown): string | undefined {
+  if (typeof value !== "object" || value === null) return "it is not an object";
+  const fixture = value as { readonly [field: string]: unknown };
+  if (fixture["version"] !== fixtureVersion)
+    return `its version is ${JSON.stringify(fixture["version"])}, and this command runs version ${fixtureVersion}`;
+  const { seed, crash } = fixture;
+  if (!Number.isSafeInteger(seed) || (seed as number) < 0) return `its seed is ${JSON.stringify(seed)}, not a whole number`;
+  for (const field of ["faults", "operations"]) if (!isTexts(fixture[field])) return `its ${field} are not a list of texts`;
+  for (const field of ["workload", "violation"]) if (typeof fixture[field] !== "string") return `its ${field} is not a text`;
+  if (fixture["mutant"] !== undefined && typeof fixture["mutant"] !== "string") return "its mutant is not a text";
+  if (crash !== undefined && !hasShape(crash, { process: "", crossing: 0 })) return "its crash is not a process and a crossing";
+  const drawn = drawSwarm(new KeyedRandom(seed as number));
+  for (const [name, option] of Object.entries(fixture["options"] ?? {})) {
+    if (!(name in drawn)) return `there is no option ${JSON.stringify(name)}`;
+    if (!hasShape(option, drawn[name as keyof SwarmOptions]))
+      return `its option ${name} is ${JSON.stringify(option)}, which is of another kind than ${JSON.stringify(drawn[name as keyof SwarmOptions])}`;
+  }
+  try {
+    workloadNamed(fixture["workload"] as string);
+    if (fixture["mutant"] !== undefined) mutantNamed(fixture["mutant"] as string);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return undefined;
+}
+
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((each) => typeof each === "string");
+}
+
+/** Whether a value is of the same kind as an example, and an object has a number wherever the example has one. */
+function hasShape(value: unknown, example: unknown): boolean {
+  if (typeof example !== "object" || example === null) return typeof value === typeof example;
+  if (typeof value !== "object" || value === null) return false;
+  return Object.entries(example).every(([name, part]) => hasShape((value as { [name: string]: unknown })[name], part));
+}
