@@ -4,7 +4,7 @@ import { runCommandLine } from "./cli.ts";
 import { CommandError, exitCodes } from "./command.ts";
 import { testProgram } from "./testing.ts";
 
-const commands = ["serve", "chat", "agents", "runs", "nodes", "doctor"];
+const commands = ["serve", "chat", "agents", "runs", "nodes", "drain", "actors", "audit", "doctor"];
 
 test("Without a command, and with help, it lists the commands", async () => {
   for (const args of [[], ["help"], ["--help"], ["-h"]]) {
@@ -42,6 +42,10 @@ for (const [args, code, note] of [
   [["agents", "show"], exitCodes.usage, /show needs agent/],
   [["agents", "list", "--limit", "0"], exitCodes.usage, /--limit is a number from 1 to 9999, not "0"/],
   [["runs", "follow", "run-1", "--after", "x"], exitCodes.usage, /--after is the number of an event, not "x"/],
+  [["drain", "a", "b"], exitCodes.usage, /takes one node, and got 2/],
+  [["actors"], exitCodes.usage, /kelpie actors show <id>/],
+  [["actors", "show", "ada"], exitCodes.usage, /"ada" names no actor/],
+  [["audit", "--limit", "1001"], exitCodes.usage, /--limit is a number from 1 to 1000, not "1001"/],
   [["agents", "list", "--server", "localhost:1"], exitCodes.usage, /not a URL: "localhost:1"/],
   [
     ["agents", "list", "--server", "http://127.0.0.9:64999"],

@@ -1,10 +1,13 @@
 /** The command line: finds the command, runs it, and turns what went wrong into words and an exit code. */
 import { suggestion } from "../base/nearest.ts";
+import { actorsCommand } from "./actors.ts";
 import { agentsCommand } from "./agents.ts";
 import { ApiError, ServerUnreachableError } from "./api-client.ts";
+import { auditCommand } from "./audit.ts";
 import { chatCommand } from "./chat.ts";
 import { columns, type Command, CommandError, exitCodes, helpText, parseOptions, UsageError } from "./command.ts";
 import { doctorCommand } from "./doctor.ts";
+import { drainCommand } from "./drain.ts";
 import { nodesCommand } from "./nodes.ts";
 import type { Program } from "./program.ts";
 import { runsCommand } from "./runs.ts";
@@ -13,7 +16,17 @@ import { serveCommand } from "./serve.ts";
 /** Runs `kelpie` with these arguments and resolves with its exit code. */
 export async function runCommandLine(args: readonly string[], program: Program): Promise<number> {
   const { terminal } = program;
-  const commands = [serveCommand(program), chatCommand, agentsCommand, runsCommand, nodesCommand, doctorCommand(program)];
+  const commands = [
+    serveCommand(program),
+    chatCommand,
+    agentsCommand,
+    runsCommand,
+    nodesCommand,
+    drainCommand,
+    actorsCommand,
+    auditCommand,
+    doctorCommand(program),
+  ];
   const [name = "help", ...rest] = args;
   try {
     if (name === "version" || name === "--version" || name === "-v") {

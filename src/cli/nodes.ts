@@ -24,15 +24,25 @@ export const nodesCommand: Command = {
       const rows = cluster.members.map((member) => [
         printable(member.name),
         member.state,
+        String(member.actors ?? "?"),
+        ageOf(member.joined_at),
         printable(member.address ?? ""),
         String(member.capacity),
         `${member.wire.min}-${member.wire.max}`,
         `${member.schema.min}-${member.schema.max}`,
-        member.joined_at.slice(0, 19).replace("T", " "),
-        member.node === cluster.node ? `answers, with ${cluster.actors} in memory` : "",
+        member.node === cluster.node ? "answers" : member.actors === null ? "is silent" : "",
       ]);
-      for (const line of table([["NAME", "STATE", "ADDRESS", "CAPACITY", "WIRE", "SCHEMA", "JOINED", ""], ...rows])) terminal.line(line);
+      for (const line of table([["NAME", "STATE", "ACTORS", "AGE", "ADDRESS", "CAPACITY", "WIRE", "SCHEMA", ""], ...rows]))
+        terminal.line(line);
     }
     return exitCodes.ok;
   },
 };
+
+/** How long ago that was, in its largest whole unit. */
+function ageOf(iso: string): string {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(iso)) / 1_000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7_200) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.floor(seconds / 3_600)} h` : `${Math.floor(seconds / 86_400)} d`;
+}

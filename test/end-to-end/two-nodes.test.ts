@@ -41,7 +41,7 @@ test("Two nodes find each other, and an agent that was made through one answers 
   for (const { url } of [node1, node2]) assert.deepEqual(await membersAt(url, 2), ["node1 up", "node2 up"]);
   assert.equal(existsSync(join(node2.folder, ".kelpie")), false, "there is one store");
   const shown = await kelpie(["nodes", "--server", node2.url]);
-  assert.match(shown.output, /^NAME +STATE[\s\S]*^node1 +up[\s\S]*^node2 +up .*answers, with \d+ in memory$/m);
+  assert.match(shown.output, /^NAME +STATE[\s\S]*^node1 +up[\s\S]*^node2 +up +\d+ +\d+ s .*answers$/m);
 
   const [here, there] = [await agentAt(node1, node2), await agentAt(node2, node1)];
   for (const id of [here, there]) {
