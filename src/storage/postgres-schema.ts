@@ -189,6 +189,15 @@ export async function prepareSchema(client: Client, schema: string): Promise<rea
   return warnings;
 }
 
+/**
+ * Deletes the rows of lanes that were last used a week ago: of processes that have ended, as a lane whose group is in
+ * doubt settles it as soon as there is a connection. Rows are made by processes that open the store, so it is enough
+ * that these delete them.
+ */
+export async function forgetOldLanes(client: Client, schema: string): Promise<void> {
+  await client.query(`DELETE FROM ${quote(schema)}.lane WHERE used < now() - interval '7 days'`);
+}
+
 const serverVersionMin = 13;
 const undefinedColumn = "42703";
 const insufficientPrivilege = "42501";

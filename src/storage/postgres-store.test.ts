@@ -48,6 +48,24 @@ describe("PostgresStore", { skip: postgresMissing ?? false }, () => {
     assert.equal(child.stdout.trim(), "0", child.stderr);
   });
 
+  test("forgets the lanes of processes that ended long ago, and of no others", async () => {
+    const schema = newSchema();
+    const lanes = (): string => server.query(`SELECT count(*) FROM ${schema}.lane`);
+    for (const left of ["1", "2"]) {
+      await using store = await open(schema);
+      assert.equal((await store.commit(batchOf("key", "value"))).ok, true);
+      assert.equal(lanes(), left);
+    }
+    server.query(`UPDATE ${schema}.lane SET used = now() - interval '8 days' WHERE id = (SELECT id FROM ${schema}.lane LIMIT 1)`);
+    await using store = await open(schema);
+    assert.equal(lanes(), "1");
+    // A lane that was idle for so long goes on when its row is gone.
+    await store.commit(batchOf("key", "one"));
+    server.query(`DELETE FROM ${schema}.lane`);
+    assert.equal((await store.commit(batchOf("key", "two"))).ok, true);
+    assert.equal(await textAt(store, "key"), "two");
+  });
+
   describe("long keys", () => {
     test("of bytes that cannot be compressed are in order and apart, though they differ only at their ends", async () => {
       await using store = await open();

@@ -16,7 +16,7 @@ import type { Client, ClientConfig } from "pg";
 import { ChangePoll } from "./change-poll.ts";
 import { explainPostgresError, postgresErrorKind } from "./postgres-errors.ts";
 import { type LaneOptions, PostgresLane } from "./postgres-lane.ts";
-import { type History, inspectSchema, PostgresDatabaseError, prepareSchema } from "./postgres-schema.ts";
+import { forgetOldLanes, type History, inspectSchema, PostgresDatabaseError, prepareSchema } from "./postgres-schema.ts";
 import { RecentOutcomes } from "./recent-outcomes.ts";
 import {
   type Answer,
@@ -154,7 +154,10 @@ export class PostgresStore implements Store {
     const lanes = Array.from({ length: connections }, () => new PostgresLane(laneOptions));
     const name = nameOf(address);
     let warnings: readonly string[] = [];
-    const prepare = async (client: Client): Promise<void> => void (warnings = await prepareSchema(client, schema));
+    const prepare = async (client: Client): Promise<void> => {
+      warnings = await prepareSchema(client, schema);
+      await forgetOldLanes(client, schema);
+    };
     const history = await retryWithin(options.waitMillisecondsMax ?? waitMillisecondsByDefault, name, () => lanes[0]!.connect(prepare));
     return new PostgresStore(name, lanes, { history, warnings }, options);
   }
