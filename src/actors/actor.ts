@@ -67,6 +67,11 @@ export interface Activation {
    * as long as the node waits for background work to come to a good end (10 s by default).
    */
   readonly signal: AbortSignal;
+  /**
+   * The version in which rows are written now. Grows while the actor lives, when the last node of an older Kelpie has
+   * gone: until then what only newer ones can read must not be written.
+   */
+  readonly schema: number;
   /** What the activation before this one, on another node, has handed over. Usually `undefined`. */
   readonly handedOver: unknown;
   /** Reads own rows outside a turn, for `activate`. */

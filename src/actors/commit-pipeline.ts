@@ -22,7 +22,7 @@ import {
 } from "../storage/store.ts";
 import { type ActorId, ActivationLostError } from "./actor.ts";
 import { describeActor } from "./actor-id.ts";
-import { type BucketSpan, type Header, headerKey, headerSchema, type InvocationRecord } from "./actor-rows.ts";
+import { type BucketSpan, type Header, headerKey, type InvocationRecord } from "./actor-rows.ts";
 import { recordInvocations } from "./deduplication.ts";
 import { gatheredBytesMax, gatheredTurnsMax } from "./limits.ts";
 import { OwnRows, type PendingRows, type RowTexts } from "./own-rows.ts";
@@ -41,6 +41,7 @@ export class CommitPipeline implements PendingRows {
   readonly #activation: { end(error: Error): void };
   #epoch = 0;
   #ver = 0;
+  #schema = 1;
   #dedup: BucketSpan | undefined;
   #version: Version | null = null;
   #isClaimed = false;
@@ -65,6 +66,11 @@ export class CommitPipeline implements PendingRows {
     const header = decodeJson<Header>(entry.value);
     this.#keep(header);
     return header;
+  }
+
+  /** The version in which rows are written: it never goes back, also where this node has not seen yet that it has grown. */
+  get schema(): number {
+    return Math.max(this.#schema, this.#services.placement.schema.writable);
   }
 
   /** Whether the actor is claimed, or will be by a batch that was made (P3). */
@@ -158,7 +164,7 @@ export class CommitPipeline implements PendingRows {
       epoch: this.#epoch + (isClaim ? 1 : 0),
       ver: this.#ver + 1,
       lastBatch: environment.random.uuid(),
-      schema: headerSchema,
+      schema: this.schema,
       at,
       ...(span === undefined ? {} : { dedup: span }),
     };
@@ -214,6 +220,7 @@ export class CommitPipeline implements PendingRows {
   #keep(header: Header): void {
     this.#epoch = header.epoch;
     this.#ver = header.ver;
+    this.#schema = header.schema;
     this.#dedup = header.dedup;
   }
 

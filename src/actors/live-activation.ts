@@ -22,7 +22,7 @@ import {
 } from "./actor.ts";
 import { describeActor } from "./actor-id.ts";
 import { ActorTurn, type TurnHost } from "./actor-turn.ts";
-import { headerSchema, type InvocationRecord } from "./actor-rows.ts";
+import { type InvocationRecord } from "./actor-rows.ts";
 import { CommitPipeline } from "./commit-pipeline.ts";
 import { invocationRecord } from "./deduplication.ts";
 import { Envelope, type Task } from "./envelope.ts";
@@ -98,6 +98,10 @@ export class LiveActivation implements Activation, TurnHost {
     this.#controller ??= new AbortController();
     if (this.#isStopping || this.#lost !== undefined) this.#controller.abort(this.#lost ?? stopError(this.id));
     return this.#controller.signal;
+  }
+
+  get schema(): number {
+    return this.#pipeline.schema;
   }
 
   get handedOver(): unknown {
@@ -268,7 +272,7 @@ export class LiveActivation implements Activation, TurnHost {
   async #activate(): Promise<void> {
     const { placement, environment } = this.#services;
     const header = await this.#pipeline.open();
-    if (header !== undefined && header.schema > headerSchema)
+    if (header !== undefined && header.schema > placement.schema.readable)
       throw new ActorElsewhereError(`${describeActor(this.id)} was written by a newer Kelpie (schema ${header.schema}): update this node`);
     if (header !== undefined) {
       const holder = await holderOf(header, placement);

@@ -1,3 +1,9 @@
+/** Versions of actors' rows: the newest that this node reads, and the one that is written, which every living node reads. */
+export interface RowSchemas {
+  readonly readable: number;
+  readonly writable: number;
+}
+
 /**
  * Where actors live, as far as one node must know it to take one on.
  *
@@ -14,4 +20,5 @@ export interface Placement {
   isAlive(node: string): Promise<boolean>;
   /** Whether no other node can have taken this one's actors over by now, so that answers may be given from memory. */
   readonly holdsLease: boolean;
+  readonly schema: RowSchemas;
 }

@@ -36,6 +36,7 @@ class TestPlacement implements Placement {
   static readonly alive: Set<string> = new Set();
   readonly node: string;
   holdsLease = true;
+  readonly schema = { readable: 1, writable: 1 };
 
   constructor(node: string) {
     this.node = node;

@@ -3,8 +3,8 @@ import { decodeJson } from "../base/json.ts";
 import type { Environment } from "../environment/environment.ts";
 import type { Store } from "../storage/store.ts";
 import { commitUntilKnown, Transaction } from "../storage/transaction.ts";
-import { memberKey, memberPrefix, type MemberRow } from "./actor-rows.ts";
-import type { Placement } from "./placement.ts";
+import { headerSchema, memberKey, memberPrefix, type MemberRow } from "./actor-rows.ts";
+import type { Placement, RowSchemas } from "./placement.ts";
 import type { ProcessTable } from "./process-table.ts";
 
 const membersMax = 1_000;
@@ -54,6 +54,10 @@ export class SingleNodePlacement implements Placement {
     const member = await new Transaction(this.#store).get<MemberRow>(memberKey(node));
     if (member !== undefined && isOfCluster(member)) return member.state !== "dead";
     return member !== undefined && this.#processes.isRunning(member);
+  }
+
+  get schema(): RowSchemas {
+    return { readable: headerSchema, writable: headerSchema };
   }
 
   /** A process that was replaced has ended: there is nobody to give a stale answer. */

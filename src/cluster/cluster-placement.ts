@@ -1,4 +1,5 @@
 import { reminderSlots } from "../actors/actor-rows.ts";
+import type { RowSchemas } from "../actors/placement.ts";
 import type { ChooseOptions, ClusterPlacement, Member } from "./cluster.ts";
 import type { Membership, MembershipListener } from "./membership.ts";
 import { rendezvous } from "./rendezvous.ts";
@@ -68,6 +69,10 @@ export class MemberPlacement implements ClusterPlacement {
 
   get holdsLease(): boolean {
     return !this.#readsStrictly && this.#membership.holdsLease;
+  }
+
+  get schema(): RowSchemas {
+    return { readable: this.#membership.schema.max, writable: this.#membership.schemaWritten };
   }
 
   choose(actorName: string, options: ChooseOptions = {}): Member | undefined {

@@ -5,7 +5,8 @@
  * |------------------------------|------------------------------------------------------------------------|
  * | `("", "member", node)`       | `Member`                                                               |
  * | `("", "member-name", name)`  | the node that has the name, or had it last                             |
- * | `("", "member-changes")`     | a counter that grows when a member joins or changes its state: a hint  |
+ * | `("", "member-changes")`     | a counter that grows when a member joins or changes its state          |
+ * | `("", "row-schema")`         | the version of rows that the cluster writes (`row-schema.ts`); absent: 1 |
  */
 import { memberKey, memberPrefix } from "../actors/actor-rows.ts";
 import { keyAfter } from "../base/bytes.ts";
@@ -19,6 +20,8 @@ const pageRows = 1_000;
 
 export const changesKey: Uint8Array = encodeTuple(["", "member-changes"]);
 
+export const rowSchemaKey: Uint8Array = encodeTuple(["", "row-schema"]);
+
 export interface MemberRow {
   readonly member: Member;
   readonly version: Version;
@@ -26,20 +29,32 @@ export interface MemberRow {
   readonly isSingle: boolean;
 }
 
+export interface RowSchema {
+  readonly written: number;
+  readonly version: Version | null;
+}
+
+/** What one look at a cluster sees: all of it as it was at the time of its first page of members. */
+export interface ClusterRows {
+  readonly members: readonly MemberRow[];
+  readonly changes: Version | null;
+  readonly schema: RowSchema;
+}
+
 export interface NameRow {
   readonly node: string | undefined;
   readonly version: Version | null;
 }
 
-export async function readMembers(store: Store): Promise<readonly MemberRow[]> {
+export async function readCluster(store: Store): Promise<ClusterRows> {
   const { begin, end } = tupleRange(memberPrefix);
-  const rows: MemberRow[] = [];
-  for (let from = begin; ;) {
-    const [page] = await store.read([{ begin: from, end, limit: pageRows }]);
-    rows.push(...page!.map(decodeMember));
-    if (page!.length < pageRows) return rows;
-    from = keyAfter(page!.at(-1)!.key);
+  const [first, changes, schema] = await store.read([{ begin, end, limit: pageRows }, { key: changesKey }, { key: rowSchemaKey }]);
+  const members = first!.map(decodeMember);
+  for (let page = first!; page.length === pageRows;) {
+    page = (await store.read([{ begin: keyAfter(page.at(-1)!.key), end, limit: pageRows }]))[0]!;
+    members.push(...page.map(decodeMember));
   }
+  return { members, changes: changes![0]?.version ?? null, schema: decodeRowSchema(schema![0]) };
 }
 
 export async function readMember(store: Store, node: string): Promise<MemberRow | undefined> {
@@ -74,11 +89,15 @@ export function announcement(): Write {
   return { kind: "add", key: changesKey, amount: 1n };
 }
 
+function decodeRowSchema(entry: Entry | undefined): RowSchema {
+  return { written: entry === undefined ? 1 : decodeJson<number>(entry.value), version: entry?.version ?? null };
+}
+
 /** A node that does not know of clusters, over the same store, is a member that takes nothing from others. */
 function decodeMember(entry: Entry): MemberRow {
   const row = decodeJson<Member & { readonly pid?: number }>(entry.value);
   if (row.pid === undefined) return { member: row, version: entry.version, isSingle: false };
-  const nothing = { min: 0, max: Number.MAX_SAFE_INTEGER };
+  const anything = { min: 0, max: Number.MAX_SAFE_INTEGER };
   const { host, started } = row as unknown as { readonly host: string; readonly started: string };
   const member: Member = {
     node: row.node,
@@ -86,8 +105,9 @@ function decodeMember(entry: Entry): MemberRow {
     state: "draining",
     address: null,
     capacity: 1,
-    wire: nothing,
-    schema: nothing,
+    wire: anything,
+    // It does not say what it reads.
+    schema: { min: 1, max: 1 },
     beat: 0,
     process: { host, pid: row.pid, started },
     joinedAt: 0,

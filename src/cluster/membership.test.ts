@@ -7,7 +7,7 @@ import type { ProcessIdentity } from "../actors/process-table.ts";
 import { MemoryStore } from "../storage/memory-store.ts";
 import type { Store } from "../storage/store.ts";
 import { defaultTimings, evictionMilliseconds, IncompatibleNodeError, type Member, NodeNameTakenError } from "./cluster.ts";
-import { readMembers } from "./member-rows.ts";
+import { readCluster } from "./member-rows.ts";
 import { Membership, type MembershipOptions } from "./membership.ts";
 
 const eviction = evictionMilliseconds(defaultTimings);
@@ -50,7 +50,7 @@ class World {
   }
 
   async states(): Promise<string[]> {
-    return (await readMembers(this.memory)).map(({ member }) => `${member.name} ${member.state}`).sort();
+    return (await readCluster(this.memory)).members.map(({ member }) => `${member.name} ${member.state}`).sort();
   }
 }
 

@@ -33,12 +33,14 @@ import {
   type MemberRow,
   memberWrite,
   nameKey,
+  type ClusterRows,
+  readCluster,
   readMember,
-  readMembers,
   readName,
 } from "./member-rows.ts";
 import { Observations } from "./observations.ts";
 import { declareDead, reportDead } from "./report-dead.ts";
+import { raiseRowSchema, refuseNewerRows, rowSchemaCheck } from "./row-schema.ts";
 import type { NodeAddress } from "./transport.ts";
 
 /** How long the row of a dead member stays, for people to see. */
@@ -89,6 +91,8 @@ export class Membership {
   readonly node: string;
   readonly name: string;
   readonly timings: ClusterTimings;
+  /** The versions of rows that this node can read. */
+  readonly schema: VersionRange;
   readonly #options: MembershipOptions;
   readonly #lease: Lease;
   readonly #observations: Observations;
@@ -105,6 +109,7 @@ export class Membership {
   #observing: Promise<void> | undefined;
   #observingNext: Promise<void> | undefined;
   #generation: string | undefined;
+  #schemaWritten = 1;
 
   /** @throws {TypeError} The name or the capacity is not valid. */
   constructor(options: MembershipOptions) {
@@ -116,6 +121,7 @@ export class Membership {
     this.name = name;
     this.node = `${name}#${Buffer.from(environment.random.bytes(8)).toString("hex")}`;
     this.timings = timings;
+    this.schema = options.schema ?? { min: 1, max: headerSchema };
     this.#lease = new Lease(environment.clock, { milliseconds: timings.lease, suspensionMax: timings.margin });
     this.#observations = new Observations(4 * timings.renew);
   }
@@ -138,16 +144,23 @@ export class Membership {
     return this.#lease.isValid;
   }
 
+  /** The version of rows that the cluster writes: grows when all of its nodes read the next one. */
+  get schemaWritten(): number {
+    return this.#schemaWritten;
+  }
+
   /** Becomes a member, in the state `joining`. Once. @throws {NodeNameTakenError} @throws {IncompatibleNodeError} */
   async join(address: NodeAddress | null, listener: MembershipListener): Promise<void> {
     assert(this.#own === undefined && !this.#stop.signal.aborted, "C1: a member joins once");
     this.#listener = listener;
     const { store, environment } = this.#options;
     for (let attempt = 1; this.#own === undefined; attempt++) {
-      const rows = await readMembers(store);
-      this.#observations.observe(rows, environment.clock.elapsed());
-      const { wire = protocol, schema = { min: 1, max: headerSchema } } = this.#options;
-      for (const { member } of rows) if (member.state !== "dead") refuseIncompatible(member, { wire, schema });
+      const rows = await readCluster(store);
+      this.#observations.observe(rows.members, environment.clock.elapsed());
+      const { schema } = this;
+      const { wire = protocol } = this.#options;
+      for (const { member } of rows.members) if (member.state !== "dead") refuseIncompatible(member, { wire, schema });
+      refuseNewerRows(rows.schema, schema.max);
       const name = await readName(store, this.name);
       if (name.node !== undefined) await this.#awaitEndOf(name.node);
       const member: Member = {
@@ -164,12 +177,13 @@ export class Membership {
       };
       const sentAt = momentOf(environment.clock);
       const outcome = await this.#commit({
-        checks: [{ key: nameKey(this.name), version: name.version }, memberCheck(this.node, null)],
+        checks: [{ key: nameKey(this.name), version: name.version }, memberCheck(this.node, null), rowSchemaCheck(rows.schema)],
         writes: [{ kind: "set", key: nameKey(this.name), value: encodeJson(this.node) }, memberWrite(member), announcement()],
       });
       if (outcome.ok) {
         this.#lease.grant(sentAt);
         this.#own = { member, version: outcome.version, isSingle: false };
+        this.#schemaWritten = rows.schema.written;
       } else if (attempt === joinAttemptsMax)
         throw new NodeNameTakenError(`Other nodes called ${this.name} are starting too: give each node a name of its own`);
     }
@@ -349,11 +363,11 @@ export class Membership {
   /** Reads the members, and says of those that are gone that they are (C2). */
   async #observeNow(): Promise<void> {
     const { store, environment } = this.#options;
-    let rows = await readMembers(store);
+    let rows = await readCluster(store);
     const now = environment.clock.elapsed();
-    this.#observations.observe(rows, now);
+    this.#observations.observe(rows.members, now);
     let hasEvicted = false;
-    for (const row of rows) {
+    for (const row of rows.members) {
       if (row.member.node === this.node) continue;
       if (row.member.state === "dead") await this.#forget(row, now);
       else {
@@ -361,21 +375,31 @@ export class Membership {
         if (why !== undefined && (await this.#evict(row, why))) hasEvicted = true;
       }
     }
-    if (hasEvicted) rows = await readMembers(store);
+    if (hasEvicted) rows = await readCluster(store);
     if (this.#stop.signal.aborted) return;
-    const own = rows.find(({ member }) => member.node === this.node);
+    const own = rows.members.find(({ member }) => member.node === this.node);
     // After `leave` began, the own row may say so before its commit is answered.
     if (this.#own !== undefined && this.#own.member.state !== "dead" && (own === undefined || own.member.state === "dead")) {
       await this.#changing;
       if (this.state !== "dead") this.#fence();
       return;
     }
-    this.#see(rows.map(({ member }) => member).filter((member) => member.state !== "dead"));
+    this.#see(rows.members.map(({ member }) => member).filter((member) => member.state !== "dead"));
+    this.#schemaWritten = Math.max(this.#schemaWritten, rows.schema.written);
+    await this.#raiseSchema(rows);
     const generation = await store.generation?.();
     if (generation === this.#generation) return;
     this.#generation = generation;
     environment.probe("cluster.generationChanged");
     this.#listener?.generationChanged();
+  }
+
+  /** Lets the version of rows that is written grow, when every node reads the next one. */
+  async #raiseSchema(rows: ClusterRows): Promise<void> {
+    const batch = raiseRowSchema(rows);
+    if (batch === undefined || !(await this.#commit(batch)).ok) return;
+    // Each node says so when it sees it: that the batch is durable is enough here.
+    this.#options.environment.probe("cluster.schemaRaised");
   }
 
   #whyDead(row: MemberRow, now: number): string | undefined {

@@ -15,7 +15,7 @@ const { signal } = new AbortController();
 /** Three nodes over one store file, and the model that they ask. */
 async function startNodes(): Promise<AsyncDisposableStack & { readonly world: World; readonly nodes: readonly ServerProcess[] }> {
   const stack = new AsyncDisposableStack();
-  const world = stack.use(await World.start(({ plan }) => (plan === "diary" ? 20 : 0)));
+  const world = stack.use(await World.start({ eventMilliseconds: ({ plan }) => (plan === "diary" ? 20 : 0) }));
   const variables = { KELPIE_LEAVE_SECONDS: "0", OPENAI_API_KEY: "none", OPENAI_API_BASE: world.modelUrl };
   const first = stack.use(await ServerProcess.start({ ...variables, KELPIE_NODE: "node1" }));
   const nodes = [first];
