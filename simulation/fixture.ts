@@ -11,6 +11,9 @@ import { KeyedRandom } from "./random.ts";
 import { type RunOptions, type RunReport, simulate } from "./run.ts";
 import { drawSwarm, type SwarmOptions, withoutFaults } from "./swarm.ts";
 
+/** Options of a run that are not the plain ones. Of a group, such as `storeFaults`, only those parts. */
+export type FixtureOptions = { readonly [Name in keyof SwarmOptions]?: Partial<SwarmOptions[Name]> };
+
 export const fixtureVersion = 1;
 
 export interface Fixture {
@@ -22,7 +25,7 @@ export interface Fixture {
   readonly violation: string;
   readonly seed: number;
   readonly crash?: CrashPlan;
-  readonly options: SwarmOptions;
+  readonly options: FixtureOptions;
   /** Kind, place, number: the only faults that happen. */
   readonly faults: readonly string[];
   /** Client, operation: the only ones that are done. */
@@ -78,14 +81,14 @@ export function readFixture(file: URL | string): Fixture {
   return value as Fixture;
 }
 
-/** Runs a fixture: options that were added since it was made are drawn from its seed, without faults. */
+/** Runs a fixture. */
 export async function runFixture(fixture: Fixture, linesMax = 0): Promise<RunReport> {
   return await simulate({
     workload: workloadNamed(fixture.workload),
     seed: fixture.seed,
     linesMax,
     kept: fixture,
-    options: (drawn) => ({ ...withoutFaults(drawn), ...fixture.options }),
+    options: (drawn) => optionsOf(fixture, drawn),
     ...(fixture.mutant === undefined ? {} : { mutant: mutantNamed(fixture.mutant) }),
     ...(fixture.crash === undefined ? {} : { crashPlan: fixture.crash }),
   });
@@ -99,6 +102,39 @@ export function failureOf(fixture: Fixture, report: RunReport): string | undefin
   return `The planted bug ${mutant} is no longer found by its fixture. If a check is not at fault but the steps of the code have changed, make another: npm run simulate -- --shrink --mutant ${mutant}`;
 }
 
+/** A world with nothing in it that makes a run hard to read. */
+const plainOptions = {
+  processes: 1,
+  clients: 1,
+  keys: 1,
+  operationsPerClient: 1,
+  thinkMilliseconds: 0,
+  stickiness: 1,
+  storeLatencyMilliseconds: { lowest: 0, highest: 0 },
+  restartAfterMilliseconds: 1,
+  clockOffsetMilliseconds: 0,
+  idleMilliseconds: 60_000,
+  liveMax: 1_000,
+  mailboxMax: 1_000,
+  cachedRows: 1_000,
+  patienceMilliseconds: 20_000,
+  isCalm: false,
+  faultsUntil: 20_000,
+} as const satisfies Partial<SwarmOptions>;
+
+/** The whole options of a fixture. Those that neither it nor the plain ones name are drawn from its seed, without faults. */
+function optionsOf(fixture: Fixture, drawn: SwarmOptions): SwarmOptions {
+  const options: { [name: string]: unknown } = { ...withoutFaults(drawn), ...plainOptions };
+  for (const [name, option] of Object.entries(fixture.options))
+    options[name] = isGroup(option) ? { ...(options[name] as object), ...option } : option;
+  return options as unknown as SwarmOptions;
+}
+
+/** Whether an option has parts, each of which may be named or not. */
+export function isGroup(option: unknown): option is { readonly [name: string]: unknown } {
+  return typeof option === "object" && option !== null && !Array.isArray(option);
+}
+
 function flawOf(value: unknown): string | undefined {
   if (typeof value !== "object" || value === null) return "it is not an object";
   const fixture = value as { readonly [field: string]: unknown };
@@ -109,13 +145,10 @@ function flawOf(value: unknown): string | undefined {
   for (const field of ["faults", "operations"]) if (!isTexts(fixture[field])) return `its ${field} are not a list of texts`;
   for (const field of ["workload", "violation"]) if (typeof fixture[field] !== "string") return `its ${field} is not a text`;
   if (fixture["mutant"] !== undefined && typeof fixture["mutant"] !== "string") return "its mutant is not a text";
-  if (crash !== undefined && !hasShape(crash, { process: "", crossing: 0 })) return "its crash is not a process and a crossing";
-  const drawn = drawSwarm(new KeyedRandom(seed as number));
-  for (const [name, option] of Object.entries(fixture["options"] ?? {})) {
-    if (!(name in drawn)) return `there is no option ${JSON.stringify(name)}`;
-    if (!hasShape(option, drawn[name as keyof SwarmOptions]))
-      return `its option ${name} is ${JSON.stringify(option)}, which is of another kind than ${JSON.stringify(drawn[name as keyof SwarmOptions])}`;
-  }
+  if (crash !== undefined && !(isGroup(crash) && typeof crash["process"] === "string" && typeof crash["crossing"] === "number"))
+    return "its crash is not a process and a crossing";
+  const optionFlaw = flawOfOptions(fixture["options"], drawSwarm(new KeyedRandom(seed as number)), "options");
+  if (optionFlaw !== undefined) return optionFlaw;
   try {
     workloadNamed(fixture["workload"] as string);
     if (fixture["mutant"] !== undefined) mutantNamed(fixture["mutant"] as string);
@@ -129,9 +162,19 @@ function isTexts(value: unknown): boolean {
   return Array.isArray(value) && value.every((each) => typeof each === "string");
 }
 
-/** Whether a value is of the same kind as an example, and an object has a number wherever the example has one. */
-function hasShape(value: unknown, example: unknown): boolean {
-  if (typeof example !== "object" || example === null) return typeof value === typeof example;
-  if (typeof value !== "object" || value === null) return false;
-  return Object.entries(example).every(([name, part]) => hasShape((value as { [name: string]: unknown })[name], part));
+/** Every option has to be one that a run has, and of its kind. */
+function flawOfOptions(value: unknown, example: unknown, name: string): string | undefined {
+  if (!isGroup(example))
+    return typeof value === typeof example && Array.isArray(value) === Array.isArray(example) ? undefined : notLike(value, example, name);
+  if (!isGroup(value)) return notLike(value, example, name);
+  for (const [part, each] of Object.entries(value)) {
+    if (!Object.hasOwn(example, part)) return `its ${name} have no ${JSON.stringify(part)}`;
+    const flaw = flawOfOptions(each, example[part], part);
+    if (flaw !== undefined) return flaw;
+  }
+  return undefined;
+}
+
+function notLike(value: unknown, example: unknown, name: string): string {
+  return `its ${name} is ${JSON.stringify(value)}, where something like ${JSON.stringify(example).slice(0, 100)} is expected`;
 }

@@ -272,7 +272,7 @@ function chosenRun(seed: number): RunOptions {
   };
 }
 
-function countsOf({ operations, faults, options: { processes, clients } }: Fixture): { readonly [part: string]: number } {
+function countsOf({ operations, faults, options: { processes = 1, clients = 1 } }: Fixture): { readonly [part: string]: number } {
   return { operations: operations.length, faults: faults.length, processes, clients };
 }
 

@@ -3,9 +3,7 @@
  *
  * H1. Each step is kept only if the run still fails in the same way, so what comes out fails as what went in did.
  */
-import type { Fixture } from "./fixture.ts";
-import { runFixture } from "./fixture.ts";
-import type { SwarmOptions } from "./swarm.ts";
+import { type Fixture, type FixtureOptions, isGroup, runFixture } from "./fixture.ts";
 
 /** Tries that are enough for the largest run; past them the best so far is the answer. */
 const runsMax = 3_000;
@@ -24,7 +22,7 @@ export async function shrink(failing: Fixture, onStep: (fixture: Fixture, runs: 
     before = shrinking.best;
     await shrinking.takeAway("operations");
     await shrinking.takeAway("faults");
-    for (const change of calmer) await shrinking.try({ ...shrinking.best, options: change(shrinking.best.options) });
+    await shrinking.makePlain();
     for (const count of ["processes", "clients", "keys", "operationsPerClient"] as const) await shrinking.lower(count);
   } while (shrinking.best !== before && shrinking.runs < runsMax);
   return { fixture: shrinking.best, runs: shrinking.runs };
@@ -76,33 +74,27 @@ class Shrinking {
     }
   }
 
+  /** Takes options away one by one: what a fixture does not name is as plain as can be. */
+  async makePlain(): Promise<void> {
+    const { crash: _, ...withoutCrash } = this.best;
+    await this.try(withoutCrash);
+    for (const name of Object.keys(this.best.options) as (keyof FixtureOptions)[]) {
+      const option = this.best.options[name];
+      if ((await this.try({ ...this.best, options: without(this.best.options, name) })) || !isGroup(option)) continue;
+      for (const part of Object.keys(option)) {
+        const group = this.best.options[name] as typeof option;
+        await this.try({ ...this.best, options: { ...this.best.options, [name]: without(group, part) } });
+      }
+    }
+  }
+
   async lower(count: "processes" | "clients" | "keys" | "operationsPerClient"): Promise<void> {
-    for (let lower = 1; lower < this.best.options[count]; lower++)
+    const now = this.best.options[count] ?? 1;
+    for (let lower = 1; lower < now; lower++)
       if (await this.try({ ...this.best, options: { ...this.best.options, [count]: lower } })) return;
   }
 }
 
-/** What makes a world easier to read, one thing at a time. Faults that are kept keep their rates: their draws need them. */
-const calmer: readonly ((options: SwarmOptions) => SwarmOptions)[] = [
-  (options) => ({ ...options, clockOffsetMilliseconds: 0 }),
-  (options) => ({ ...options, outageMilliseconds: 0 }),
-  (options) => ({ ...options, crashEveryMilliseconds: 0 }),
-  (options) => ({ ...options, pauseEveryMilliseconds: 0 }),
-  (options) => ({ ...options, replyLost: 0 }),
-  ...(["storeFaults", "modelFaults", "outsideFaults"] as const).flatMap((group) => [
-    (options: SwarmOptions) => ({ ...options, [group]: zeros(options[group]) }),
-  ]),
-  (options) => ({ ...options, thinkMilliseconds: 0 }),
-  (options) => ({ ...options, stickiness: 1 }),
-  (options) => ({ ...options, storeLatencyMilliseconds: { lowest: 0, highest: 0 } }),
-  (options) => ({ ...options, idleMilliseconds: 60_000 }),
-  (options) => ({ ...options, liveMax: 1_000 }),
-  (options) => ({ ...options, mailboxMax: 1_000 }),
-  (options) => ({ ...options, cachedRows: 1_000 }),
-  (options) => ({ ...options, restartAfterMilliseconds: 1 }),
-  (options) => ({ ...options, patienceMilliseconds: 20_000 }),
-];
-
-function zeros(rates: object): object {
-  return Object.fromEntries(Object.keys(rates).map((name) => [name, 0]));
+function without<T extends object>(whole: T, name: string): T {
+  return Object.fromEntries(Object.entries(whole).filter(([each]) => each !== name)) as T;
 }
