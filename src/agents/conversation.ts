@@ -82,6 +82,8 @@ export interface ContextState {
   readonly conversationId: string;
   /** The position of the next message. */
   readonly next: number;
+  /** When the newest message was made. Absent in a conversation without one, or whose last one is of before this field. */
+  readonly newestAt?: string;
   readonly system: number | null;
   readonly summary: number | null;
   readonly tailFrom: number;

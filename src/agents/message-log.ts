@@ -23,6 +23,12 @@ export function messageKey(project: string, conversation: string, n: number): Tu
   return [project, "message", conversation, n];
 }
 
+/** When a message is made that comes next: wall clocks jump, and messages of a conversation stay in the order of time. */
+export function nextMessageTime(newestAt: string | undefined, environment: Environment): string {
+  const now = new Date(environment.clock.now()).toISOString();
+  return newestAt !== undefined && newestAt > now ? newestAt : now;
+}
+
 /** The writes that add or replace messages, after large ones are stored as blobs. */
 export async function messageWrites(
   store: Store,

@@ -30,7 +30,7 @@ import {
 import type { ConversationEnvironment } from "./conversation-environment.ts";
 import { writeEffect, writeIntents } from "./effect-ledger.ts";
 import { EventLog } from "./event-log.ts";
-import { messageWrites } from "./message-log.ts";
+import { messageWrites, nextMessageTime } from "./message-log.ts";
 import { addTokens, noTokens, type RunError, type RunStatus, runs, steps, type StopReason } from "./run.ts";
 import { remindCallback } from "./run-callback.ts";
 import type { RunEvent } from "./run-events.ts";
@@ -137,7 +137,7 @@ export async function append(
   news: readonly NewMessage[],
 ): Promise<{ readonly context: ContextState; readonly messages: readonly ChatMessage[] }> {
   const { environment, store, address } = journal;
-  const created_at = new Date(environment.clock.now()).toISOString();
+  const created_at = nextMessageTime(context.newestAt, environment);
   const messages = news.map((each, index): ChatMessage => ({
     id: each.id ?? `message-${environment.random.uuid()}`,
     n: context.next + index,
@@ -152,7 +152,7 @@ export async function append(
     body: each.body,
   }));
   turn.write(...(await messageWrites(store, environment, address.project, conversationKey(address), messages)));
-  return { context: { ...context, next: context.next + news.length }, messages };
+  return { context: { ...context, next: context.next + news.length, newestAt: created_at }, messages };
 }
 
 /** What to do with each call of an answer. */

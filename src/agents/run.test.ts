@@ -387,3 +387,20 @@ test("The blocks of an agent made by the library have 32 KB together, unless it 
   await create(50_000);
   await create(null);
 });
+
+test("Messages are in the order in which they were said, also when the wall clock jumps back between them", async () => {
+  await using kelpie = await openTestAgents(() => text("Yes"));
+  const { clock } = kelpie.environment;
+  const start = clock.now();
+  clock.now = () => start;
+  const address = await kelpie.create();
+  await kelpie.run(address, "one");
+  clock.now = () => start - 3_600_000;
+  await kelpie.run(address, "two");
+  const { agentId } = address;
+  const messages = await kelpie.agents.conversations.messages(project, { agentId }, { limit: 10, reverse: false });
+  assert.deepEqual(
+    messages!.map(({ body }) => (body.role === "user" ? body.content : body.role)),
+    ["system", "one", "assistant", "two", "assistant"],
+  );
+});

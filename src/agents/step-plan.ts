@@ -18,7 +18,7 @@ import {
   conversations,
 } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
-import { messageWrites, readMessages } from "./message-log.ts";
+import { messageWrites, nextMessageTime, readMessages } from "./message-log.ts";
 import { modelSettings } from "./model-settings.ts";
 import type { JournalState } from "./run-journal.ts";
 
@@ -187,16 +187,18 @@ export async function compileSystem(
   const compiled = options.metadata ?? (await compiledMetadata(conversation, agent, context));
   const text = await renderSystem(conversation, agent, context, compiled);
   const n = before?.n ?? context.next;
+  const created_at = before?.created_at ?? nextMessageTime(context.newestAt, environment);
   const message: ChatMessage = {
     id: before?.id ?? `message-${environment.random.uuid()}`,
     n,
     agent_id: agent.id,
     conversation_id: context.conversationId,
-    created_at: before?.created_at ?? new Date(environment.clock.now()).toISOString(),
+    created_at,
     body: { role: "system", text },
   };
   turn.write(...(await messageWrites(store, environment, address.project, key, [message])));
-  return { ...context, system: n, next: Math.max(context.next, n + 1), compiled };
+  const added = before === undefined ? { next: n + 1, newestAt: created_at } : {};
+  return { ...context, ...added, system: n, compiled };
 }
 
 /** Letta's list of the skills that the client offers in this run. */
