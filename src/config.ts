@@ -19,6 +19,9 @@ export interface Config {
   readonly nodeName: string | undefined;
   readonly join: string | undefined;
   readonly clusterSecret: string | undefined;
+  readonly clusterCertificate: string | undefined;
+  readonly clusterKey: string | undefined;
+  readonly clusterAuthority: string | undefined;
   readonly clusterHost: string;
   readonly clusterPort: number;
   readonly capacity: number;
@@ -79,11 +82,11 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
   storeAddress: {
     flag: "store",
     variables: ["KELPIE_STORE"],
-    ...optional({ type: "PostgreSQL URL", parse: parsePostgresUrl }),
+    ...optional({ type: "store URL", parse: parseStoreUrl }),
     default: undefined,
     isSecret: true,
     meaning:
-      "A database of PostgreSQL in place of the store file: `postgres://user:password@host:port/database`. One with a password belongs in the variable",
+      "A database in place of the store file: PostgreSQL, `postgres://user:password@host:port/database` (one with a password belongs in the variable), or FoundationDB by its cluster file, `foundationdb:///etc/foundationdb/fdb.cluster`",
   },
   nodeName: {
     flag: "node",
@@ -106,6 +109,27 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     isSecret: true,
     meaning:
       "What the nodes of a cluster know and nobody else does. Nodes of one host over one store file need none: they keep one beside it",
+  },
+  clusterCertificate: {
+    flag: "cluster-certificate",
+    variables: ["KELPIE_CLUSTER_CERTIFICATE"],
+    ...optional(pattern("file", /\S/, "the path of a file")),
+    default: undefined,
+    meaning: "This node's certificate, a PEM file: with it nodes speak TLS, and prove themselves by certificates",
+  },
+  clusterKey: {
+    flag: "cluster-key",
+    variables: ["KELPIE_CLUSTER_KEY"],
+    ...optional(pattern("file", /\S/, "the path of a file")),
+    default: undefined,
+    meaning: "The private key of that certificate, a PEM file",
+  },
+  clusterAuthority: {
+    flag: "cluster-authority",
+    variables: ["KELPIE_CLUSTER_AUTHORITY"],
+    ...optional(pattern("file", /\S/, "the path of a file")),
+    default: undefined,
+    meaning: "The certificate of the cluster's own authority, a PEM file: whoever it has signed is a node of the cluster",
   },
   clusterHost: {
     flag: "cluster-host",
@@ -248,7 +272,7 @@ export const clientVariables: readonly { readonly name: string; readonly meaning
   { name: "NO_COLOR", meaning: "Anything but empty: no colours" },
 ];
 
-const noDatabase = "Kelpie keeps everything in its own store file, or in the PostgreSQL that KELPIE_STORE names";
+const noDatabase = "Kelpie keeps everything in its own store file, or in the database that KELPIE_STORE names";
 const noContainers = "Kelpie does not run tools' code yet";
 
 /** Variables of Letta V1 that mean nothing here, and why. */
@@ -300,6 +324,7 @@ export function loadConfig(flags: ReadonlyMap<string, string>, variables: Readon
   const secure = secureVariables.find((name) => /^(true|1|yes)$/i.test(variables[name] ?? ""));
   if (secure !== undefined && config.apiKey === undefined)
     throw new ConfigError(`${secure} asks for a key, and none is set: set KELPIE_API_KEY`);
+  refuseHalfOfTls(config);
   return { config, providers: providersIn(variables), warnings: [...warningsFor(variables), ...warningsOfAlone(config)] };
 }
 
@@ -355,10 +380,20 @@ function warningsFor(variables: Readonly<Record<string, string | undefined>>): s
   ];
 }
 
+/** A certificate, its key and its authority are of use together. @throws {ConfigError} */
+function refuseHalfOfTls(config: Config): void {
+  const names = ["clusterCertificate", "clusterKey", "clusterAuthority"] as const;
+  const missing = names.filter((name) => config[name] === undefined).map((name) => settings[name].variables[0]);
+  if (missing.length > 0 && missing.length < names.length)
+    throw new ConfigError(
+      `For TLS between nodes ${missing.join(" and ")} must be set too: a certificate, its key and the cluster's authority`,
+    );
+}
+
 /** Settings of clusters mean nothing to a server that is alone. */
 function warningsOfAlone(config: Config): string[] {
   if (config.nodeName !== undefined || config.join !== undefined) return [];
-  return (["clusterSecret", "clusterPort", "capacity", "leaveSeconds"] as const)
+  return (["clusterSecret", "clusterCertificate", "clusterPort", "capacity", "leaveSeconds"] as const)
     .filter((name) => config[name] !== settings[name].default)
     .map((name) => `${settings[name].variables[0]} is ignored: this server is alone, as neither KELPIE_NODE nor --join is given`);
 }
@@ -380,9 +415,11 @@ function pattern(type: string, expression: RegExp, expected: string): Parser<str
   return { type, parse: (text) => (expression.test(text) ? { value: text } : { expected }) };
 }
 
-function parsePostgresUrl(text: string): ReturnType<Setting<string>["parse"]> {
-  const isValid = /^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text);
-  return isValid ? { value: text } : { expected: "a URL like postgres://user:password@host:5432/database" };
+function parseStoreUrl(text: string): ReturnType<Setting<string>["parse"]> {
+  const isValid = /^(postgres(ql)?:\/\/|foundationdb:\/\/\/)\S+$/.test(text) && URL.canParse(text);
+  return isValid
+    ? { value: text }
+    : { expected: "a URL like postgres://user:password@host:5432/database or foundationdb:///etc/foundationdb/fdb.cluster" };
 }
 
 /** As an address without a scheme, as people write it, or as the URL that a node shows when it is ready. */

@@ -3,12 +3,15 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
 import type { Finding } from "./cli/program.ts";
+import type { CertificatePaths } from "./cluster/certificate-files.ts";
+import { CertificateError, checkCertificates } from "./cluster/check-certificates.ts";
 import { describeDescriptor, JoinError } from "./cluster/join.ts";
 import { demoModelInfo } from "./models/demo-model.ts";
 import type { ModelCatalogue } from "./models/model-catalogue.ts";
 import { lookAt } from "./join-cluster.ts";
 import { describePlace, placeOf, type StorePlace } from "./open-store.ts";
-import { loadServices } from "./serve.ts";
+import { certificatesOf, loadServices } from "./serve.ts";
+import { diagnoseFoundationDb } from "./storage/foundationdb-native.ts";
 import { PostgresStore } from "./storage/postgres-store.ts";
 import { checkStoreFile } from "./storage/sqlite-file.ts";
 
@@ -21,6 +24,7 @@ export async function diagnose(
   return [
     nodeFinding(),
     config.join === undefined ? await storeFinding(placeOf(config)) : await clusterFinding(config.join, config.apiKey),
+    ...certificateFindings(certificatesOf(config)),
     await portFinding(config.port, config.host),
     keyFinding(config.apiKey !== undefined, config.host),
     keys.length === 0
@@ -49,7 +53,33 @@ function nodeFinding(): Finding {
 }
 
 async function storeFinding(place: StorePlace): Promise<Finding> {
-  return place.kind === "sqlite" ? fileFinding(place.path) : await databaseFinding(place);
+  switch (place.kind) {
+    case "sqlite":
+      return fileFinding(place.path);
+    case "postgres":
+      return await databaseFinding(place);
+    case "foundationdb":
+      return { subject: "store", ...(await diagnoseFoundationDb(place.clusterFile)) };
+  }
+}
+
+/** Nothing for nodes without TLS. */
+function certificateFindings(paths: CertificatePaths | undefined): readonly Finding[] {
+  if (paths === undefined) return [];
+  const subject = "certificate";
+  try {
+    const { validUntil } = checkCertificates(paths, Date.now());
+    return [
+      {
+        subject,
+        state: "ok",
+        detail: `${paths.certificate} is signed by the cluster's authority, and valid until ${validUntil.toISOString()}`,
+      },
+    ];
+  } catch (error) {
+    if (error instanceof CertificateError) return [{ subject, state: "problem", detail: error.message }];
+    throw error;
+  }
 }
 
 /** A node that joins takes the cluster's store. */

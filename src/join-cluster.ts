@@ -2,12 +2,13 @@
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { parseAddress } from "./cluster/address.ts";
+import type { CertificatePaths } from "./cluster/certificate-files.ts";
 import { askToJoin, type Invitation, JoinError, storeToJoin, withoutPassword } from "./cluster/join.ts";
 import { makeSecret, readSecret } from "./cluster/secret-file.ts";
 import { TcpTransport } from "./cluster/tcp-transport.ts";
 import type { Transport } from "./cluster/transport.ts";
 import type { Environment } from "./environment/environment.ts";
-import type { StorePlace } from "./open-store.ts";
+import { placeOf, type StorePlace } from "./open-store.ts";
 import { isLoopbackName } from "./server/authentication.ts";
 import { type ClusterAnswer, clusterSchema } from "./server/routes/cluster.ts";
 import type { ClusterView } from "./server/services.ts";
@@ -27,6 +28,8 @@ export interface ClusterSettings {
   readonly port?: number;
   /** Relative share of the actors; 1 by default. */
   readonly capacity?: number;
+  /** TLS between nodes. */
+  readonly certificates?: CertificatePaths | undefined;
   /** The others take this node to be dead: everything here has ended, and the process must exit and start anew. */
   readonly onFenced: (reason: Error) => void;
 }
@@ -35,8 +38,8 @@ export interface Entry {
   readonly place: StorePlace;
   /** By a node that is in the cluster. */
   readonly invitation?: Invitation;
-  /** To be asked for when the store is open. */
-  secret(): Uint8Array;
+  /** To be asked for when the store is open. `undefined`: certificates alone prove who is a node. */
+  secret(): Uint8Array | undefined;
 }
 
 export interface JoinableCluster {
@@ -56,7 +59,10 @@ export function enterFirst(settings: ClusterSettings, place: StorePlace, environ
     secret: () => {
       if (settings.secret !== undefined) return Buffer.from(settings.secret);
       if (place.kind === "sqlite") return makeSecret(dirname(place.path), environment.random);
-      throw new JoinError("The nodes of a cluster over PostgreSQL need a secret, the same for all of them: set KELPIE_CLUSTER_SECRET");
+      if (settings.certificates !== undefined) return undefined;
+      throw new JoinError(
+        "The nodes of a cluster over a database need a secret, the same for all of them, or certificates: set KELPIE_CLUSTER_SECRET, or KELPIE_CLUSTER_CERTIFICATE",
+      );
     },
   };
 }
@@ -74,22 +80,39 @@ export async function enterByInvitation(
   refuseUnreachable(settings, address);
   // What it says is only believed once it has proved to know the secret; but what cannot work is said now.
   const told = storeToJoin({ store, storeId: "" }, { address, machine });
-  const secret = settings.secret === undefined ? secretOf(told, settings.join) : Buffer.from(settings.secret);
+  const secret = settings.secret === undefined ? secretOf(told, settings) : Buffer.from(settings.secret);
   await using transport = transportOf(settings, secret, environment, `${settings.name}, joining`);
   const invitation = await askToJoin(transport, address);
   return { place: placeToJoin(invitation, own, { address, machine }), invitation, secret: () => secret };
 }
 
-export function transportOf(settings: ClusterSettings, secret: Uint8Array, environment: Environment, node: string): Transport {
-  const { host = "127.0.0.1", port = 0 } = settings;
-  return new TcpTransport({ environment, node, cluster: clusterName, secret, host, port });
+export function transportOf(
+  { host = "127.0.0.1", port = 0, certificates }: ClusterSettings,
+  secret: Uint8Array | undefined,
+  environment: Environment,
+  node: string,
+): Transport {
+  return new TcpTransport({
+    environment,
+    node,
+    cluster: clusterName,
+    host,
+    port,
+    ...(secret === undefined ? {} : { secret }),
+    ...(certificates === undefined ? {} : { certificates }),
+  });
 }
 
 /** Where a store is, as other nodes are told. */
 export function describeStore(place: StorePlace, machine: string): ClusterView["store"] {
-  return place.kind === "sqlite"
-    ? { kind: "sqlite", machine, host: hostname(), path: place.path }
-    : { kind: "postgres", url: withoutPassword(place.address) };
+  switch (place.kind) {
+    case "sqlite":
+      return { kind: "sqlite", machine, host: hostname(), path: place.path };
+    case "postgres":
+      return { kind: "postgres", url: withoutPassword(place.address) };
+    case "foundationdb":
+      return place;
+  }
 }
 
 /** The cluster that the node there belongs to, as it says. @throws {JoinError} */
@@ -129,8 +152,13 @@ function refuseUnreachable({ host = "127.0.0.1", join }: ClusterSettings, addres
     throw new JoinError(`The cluster is of several hosts: set KELPIE_CLUSTER_HOST to the address by which other nodes reach this one`);
 }
 
-function secretOf(store: ReturnType<typeof storeToJoin>, origin: string): Uint8Array {
-  if (store.kind !== "sqlite") throw new JoinError(`The cluster at ${origin} has a secret: set KELPIE_CLUSTER_SECRET to the same one`);
+function secretOf(store: ReturnType<typeof storeToJoin>, { join: origin, certificates }: ClusterSettings): Uint8Array | undefined {
+  if (store.kind !== "sqlite") {
+    if (certificates !== undefined) return undefined;
+    throw new JoinError(
+      `The cluster at ${origin} has a secret or certificates: set KELPIE_CLUSTER_SECRET to the same one, or KELPIE_CLUSTER_CERTIFICATE`,
+    );
+  }
   try {
     return readSecret(dirname(store.path));
   } catch (error) {
@@ -157,8 +185,19 @@ function placeToJoin(
       return { kind: "sqlite", path: store.path };
     case "postgres":
       // With the password, which the invitation does not have; the database may have another name here.
-      return { kind: "postgres", address: own.storeAddress ?? store.url };
+      return own.storeAddress === undefined ? { kind: "postgres", address: store.url } : ownPlace(own.storeAddress, store.kind);
     case "foundationdb":
-      throw new JoinError("The cluster keeps everything in FoundationDB, which this version of Kelpie cannot open from its settings");
+      // The file may be elsewhere on this host.
+      return own.storeAddress === undefined ? store : ownPlace(own.storeAddress, store.kind);
   }
+}
+
+/** @throws {JoinError} This node's settings name a store of another kind than the cluster's. */
+function ownPlace(storeAddress: string, kind: StorePlace["kind"]): StorePlace {
+  const place = placeOf({ storeAddress });
+  if (place.kind !== kind)
+    throw new JoinError(
+      `The cluster keeps everything in ${kind === "postgres" ? "PostgreSQL" : "FoundationDB"}, and KELPIE_STORE names a store of another kind`,
+    );
+  return place;
 }

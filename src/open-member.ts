@@ -1,17 +1,19 @@
 /** A process as a node of a cluster. Loaded only where there is one. */
 import { HostProcessTable } from "./actors/host-process-table.ts";
 import { agentErrors } from "./agents/agent-errors.ts";
+import { checkCertificates } from "./cluster/check-certificates.ts";
 import { answerJoins, storeIdOf, verifyStore } from "./cluster/join.ts";
 import { openCluster } from "./cluster/open-cluster.ts";
 import { type ClusterSettings, describeStore, enterByInvitation, enterFirst, transportOf } from "./join-cluster.ts";
 import type { NodeOptions, OpenNode } from "./open-node.ts";
 import { describePlace, openStore, placeOf, storeFile } from "./open-store.ts";
 
-/** @throws {JoinError} @throws {HandshakeError} And what opening the store throws. */
+/** @throws {CertificateError} @throws {JoinError} @throws {HandshakeError} And what opening the store throws. */
 export async function openMember(options: NodeOptions, settings: ClusterSettings): Promise<OpenNode> {
   const { environment, dataDirectory, storeAddress } = options;
   if (options.store !== undefined)
     throw new TypeError("A node of a cluster opens its store itself, so that others can be told of it: give storeAddress or dataDirectory");
+  if (settings.certificates !== undefined) checkCertificates(settings.certificates, environment.clock.now());
   await using opened = new AsyncDisposableStack();
   const processes = new HostProcessTable();
   const { machine } = processes;

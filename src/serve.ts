@@ -3,6 +3,8 @@ import { hostname } from "node:os";
 import { RowDamagedError } from "./base/json.ts";
 import { CommandError, UsageError } from "./cli/command.ts";
 import type { RunningServer } from "./cli/program.ts";
+import type { CertificatePaths } from "./cluster/certificate-files.ts";
+import { CertificateError } from "./cluster/check-certificates.ts";
 import { IncompatibleNodeError, NodeNameTakenError } from "./cluster/cluster.ts";
 import { JoinError } from "./cluster/join.ts";
 import { HandshakeError } from "./cluster/transport.ts";
@@ -15,6 +17,8 @@ import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders, ProviderConfigurationError } from "./models/providers.ts";
 import { ListenError } from "./server/listen.ts";
 import type { ClusterView } from "./server/services.ts";
+import { FoundationDbMissingError } from "./storage/foundationdb-native.ts";
+import { FoundationDbFormatError } from "./storage/foundationdb-rows.ts";
 import { PostgresDatabaseError } from "./storage/postgres-schema.ts";
 import { StoreFileError } from "./storage/sqlite-file.ts";
 import { StoreUnavailableError } from "./storage/store.ts";
@@ -76,7 +80,13 @@ function clusterSettings(config: Config, onFenced: (reason: Error) => void): Clu
     `${hostname()
       .replaceAll(/[^a-zA-Z0-9._-]/g, "-")
       .slice(0, 50)}-${config.port === 0 ? process.pid : config.port}`;
-  return { name, join, apiKey, secret, host, port, capacity, onFenced };
+  return { name, join, apiKey, secret, host, port, capacity, certificates: certificatesOf(config), onFenced };
+}
+
+/** TLS between nodes, if the settings ask for it: all three of its files. */
+export function certificatesOf({ clusterCertificate, clusterKey, clusterAuthority }: Config): CertificatePaths | undefined {
+  if (clusterCertificate === undefined || clusterKey === undefined || clusterAuthority === undefined) return undefined;
+  return { certificate: clusterCertificate, key: clusterKey, authority: clusterAuthority };
 }
 
 /** That the default model is not to be had now: it may be, once a provider is running or was made through the API. */
@@ -119,10 +129,13 @@ export function loadServices(
 const expectedErrors = [
   StoreFileError,
   PostgresDatabaseError,
+  FoundationDbFormatError,
+  FoundationDbMissingError,
   StoreUnavailableError,
   RowDamagedError,
   ListenError,
   JoinError,
+  CertificateError,
   HandshakeError,
   NodeNameTakenError,
   IncompatibleNodeError,

@@ -1,65 +1,22 @@
-/** Nodes that prove themselves by certificates. The certificates are made by `openssl`, which most systems have. */
+/** Nodes that prove themselves by certificates. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { copyFileSync, writeFileSync } from "node:fs";
 import { after, test } from "node:test";
 import type { CertificatePaths } from "./certificate-files.ts";
 import { TcpTransport, type TcpTransportOptions } from "./tcp-transport.ts";
+import { CertificateMaker, opensslMissing } from "./testing/certificate-maker.ts";
 import { RawPeer, testEnvironment } from "./testing.ts";
 import { HandshakeError } from "./transport.ts";
 import { patient, TestHandler, until } from "./transport.contract.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "kelpie-certificates-"));
-after(() => rmSync(directory, { recursive: true }));
+const certificates = new CertificateMaker();
+after(() => certificates[Symbol.dispose]());
 
-function openssl(...parameters: readonly string[]): void {
-  execFileSync("openssl", parameters, { cwd: directory, stdio: "pipe" });
-}
-
-function hasOpenssl(): boolean {
-  try {
-    execFileSync("openssl", ["version"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-
-function makeAuthority(name: string): void {
-  openssl("req", "-x509", ...newKey, "-keyout", `${name}.key`, "-out", `${name}.pem`, "-subj", `/CN=${name}`, "-days", "2");
-}
-
-/** A certificate that `authority` signs; expired if it is to be. */
-function makeNode(name: string, authority: string, days = "1"): CertificatePaths {
-  openssl("req", ...newKey, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/CN=${name}`);
-  openssl(
-    "x509",
-    "-req",
-    "-in",
-    `${name}.csr`,
-    "-CA",
-    `${authority}.pem`,
-    "-CAkey",
-    `${authority}.key`,
-    "-CAcreateserial",
-    "-days",
-    days,
-    "-out",
-    `${name}.pem`,
-  );
-  const path = (file: string): string => join(directory, file);
-  return { certificate: path(`${name}.pem`), key: path(`${name}.key`), authority: path(`${authority}.pem`) };
-}
-
-function node(name: string, certificates: CertificatePaths | undefined, options: Partial<TcpTransportOptions> = {}): TcpTransport {
+function node(name: string, paths: CertificatePaths | undefined, options: Partial<TcpTransportOptions> = {}): TcpTransport {
   const identity = { environment: testEnvironment, cluster: "test", node: name, host: "127.0.0.1", port: 0 };
   return new TcpTransport({
     ...identity,
-    ...(certificates && { certificates }),
+    ...(paths && { certificates: paths }),
     ...options,
     timings: { close: 100, backoffMin: 1, backoffMax: 1, ...options.timings },
   });
@@ -67,126 +24,119 @@ function node(name: string, certificates: CertificatePaths | undefined, options:
 
 const secret = Buffer.from("a secret of the cluster");
 
-test(
-  "Nodes with certificates of one authority",
-  { skip: hasOpenssl() ? false : "openssl is not installed", timeout: 120_000 },
-  async (context) => {
-    makeAuthority("authority");
-    makeAuthority("stranger");
-    const one = makeNode("one", "authority");
-    const two = makeNode("two", "authority");
+test("Nodes with certificates of one authority", { skip: opensslMissing ?? false, timeout: 120_000 }, async (context) => {
+  certificates.authority("authority");
+  certificates.authority("stranger");
+  const one = certificates.node("one", "authority");
+  const two = certificates.node("two", "authority");
 
-    await context.test("call each other, with a secret as well and without", async () => {
-      for (const options of [{}, { secret }]) {
-        await using server = node("server", one, options);
-        const address = await server.listen(new TestHandler());
-        await using client = node("client", two, options);
-        const body = new Uint8Array(5_000_000).fill(7);
-        assert.deepEqual(await client.request(address, "echo", body, patient), body);
-      }
-    });
-
-    await context.test("refuse a certificate that the authority has not signed, or that is expired, on either side", async () => {
-      const foreign = makeNode("foreign", "stranger");
-      const expired = makeNode("expired", "authority", "-1");
-      const handler = new TestHandler();
-      await using server = node("server", one);
-      const address = await server.listen(handler);
-      // Their own authority file is right, so that they accept the server, and it is the server that refuses.
-      for (const [what, paths, why] of [
-        ["foreign", foreign, /give that node one that the cluster's authority has signed/],
-        ["expired", expired, /CERT_HAS_EXPIRED/],
-      ] as const) {
-        await using client = node(what, { ...paths, authority: one.authority });
-        await assert.rejects(
-          client.request(address, "echo", 1, patient),
-          (error) => error instanceof HandshakeError && why.test(error.message),
-          what,
-        );
-      }
-      await using suspicious = node("suspicious", foreign);
-      await assert.rejects(
-        suspicious.request(address, "echo", 1, patient),
-        (error) => error instanceof HandshakeError && /Give that node a certificate/.test(error.message),
-      );
-      assert.equal(handler.calls.length, 0);
-    });
-
-    await context.test("do not talk to nodes without TLS, in either direction", async () => {
-      const handler = new TestHandler();
-      await using secure = node("secure", one, { secret });
-      const secureAddress = await secure.listen(handler);
-      await using plain = node("plain", undefined, { secret });
-      const plainAddress = await plain.listen(handler);
-      for (const [from, to] of [
-        [secure, plainAddress],
-        [plain, secureAddress],
-      ] as const)
-        await assert.rejects(from.request(to, "echo", 1, patient), /TLS/);
-      assert.equal(handler.calls.length, 0);
-    });
-
-    await context.test("get in however many strangers hold connections without a word", async () => {
-      await using server = node("server", one, { limits: { unprovenMax: 8 } });
+  await context.test("call each other, with a secret as well and without", async () => {
+    for (const options of [{}, { secret }]) {
+      await using server = node("server", one, options);
       const address = await server.listen(new TestHandler());
-      const strangers = await Promise.all(Array.from({ length: 50 }, () => RawPeer.connect(address)));
-      await using client = node("client", two);
-      assert.equal(await client.request(address, "echo", 1, patient), 1);
-      await Promise.all(strangers.slice(0, 40).map(({ closed }) => closed));
-      for (const stranger of strangers) stranger.socket.destroy();
-    });
+      await using client = node("client", two, options);
+      const body = new Uint8Array(5_000_000).fill(7);
+      assert.deepEqual(await client.request(address, "echo", body, patient), body);
+    }
+  });
 
-    await context.test(
-      "load their certificates again when the files change, and keep the old ones while the new are not whole",
-      async () => {
-        // A node whose files first are a stranger's, then half written, then the cluster's.
-        const foreign = makeNode("changing", "stranger");
-        await using server = node("server", one);
-        const address = await server.listen(new TestHandler());
-        await using client = node("changing", { ...foreign, authority: one.authority }, { timings: { certificates: 5 } });
-        await assert.rejects(client.request(address, "echo", 1, patient), HandshakeError);
-        writeFileSync(foreign.certificate, "-----BEGIN CERTIFICATE-----\nhalf");
-        await assert.rejects(client.request(address, "echo", 1, patient));
-        copyFileSync(two.key, foreign.key);
-        copyFileSync(two.certificate, foreign.certificate);
-        let answer: unknown;
-        while (answer === undefined) answer = await client.request(address, "echo", "in", patient).catch(() => undefined);
-        assert.equal(answer, "in");
-      },
+  await context.test("refuse a certificate that the authority has not signed, or that is expired, on either side", async () => {
+    const foreign = certificates.node("foreign", "stranger");
+    const expired = certificates.node("expired", "authority", { days: -1 });
+    const handler = new TestHandler();
+    await using server = node("server", one);
+    const address = await server.listen(handler);
+    // Their own authority file is right, so that they accept the server, and it is the server that refuses.
+    for (const [what, paths, why] of [
+      ["foreign", foreign, /give that node one that the cluster's authority has signed/],
+      ["expired", expired, /CERT_HAS_EXPIRED/],
+    ] as const) {
+      await using client = node(what, { ...paths, authority: one.authority });
+      await assert.rejects(
+        client.request(address, "echo", 1, patient),
+        (error) => error instanceof HandshakeError && why.test(error.message),
+        what,
+      );
+    }
+    await using suspicious = node("suspicious", foreign);
+    await assert.rejects(
+      suspicious.request(address, "echo", 1, patient),
+      (error) => error instanceof HandshakeError && /Give that node a certificate/.test(error.message),
     );
+    assert.equal(handler.calls.length, 0);
+  });
 
-    await context.test("answer with new certificates too, while connections that are open go on", async () => {
-      const changing = makeNode("listening", "authority");
-      const handler = new TestHandler();
-      await using server = node("server", changing, { timings: { certificates: 5 } });
-      const address = await server.listen(handler);
-      await using old = node("old", two);
-      const answer = old.request(address, "wait", "kept", patient);
-      await until(() => handler.waiting.length === 1);
-      const other = makeNode("other", "stranger");
-      copyFileSync(other.key, changing.key);
-      copyFileSync(other.certificate, changing.certificate);
-      let refused = false;
-      while (!refused) {
-        await using late = node("late", two);
-        refused = await late.request(address, "echo", 1, patient).then(
-          () => false,
-          (error: unknown) => error instanceof HandshakeError,
-        );
-      }
-      handler.waiting[0]!();
-      assert.equal(await answer, "kept");
-    });
+  await context.test("do not talk to nodes without TLS, in either direction", async () => {
+    const handler = new TestHandler();
+    await using secure = node("secure", one, { secret });
+    const secureAddress = await secure.listen(handler);
+    await using plain = node("plain", undefined, { secret });
+    const plainAddress = await plain.listen(handler);
+    for (const [from, to] of [
+      [secure, plainAddress],
+      [plain, secureAddress],
+    ] as const)
+      await assert.rejects(from.request(to, "echo", 1, patient), /TLS/);
+    assert.equal(handler.calls.length, 0);
+  });
 
-    await context.test("say what is wrong with their own files", async () => {
-      await using lost = node("lost", { ...one, key: join(directory, "missing.key") });
-      await assert.rejects(lost.listen(new TestHandler()), /missing\.key/);
-      await assert.rejects(lost.request("127.0.0.1:1", "echo", 1, patient), {
-        name: "NodeUnreachableError",
-        message: /own certificates.*missing\.key/,
-      });
-      await using mixed = node("mixed", { ...one, key: two.key });
-      await assert.rejects(mixed.listen(new TestHandler()), /key values mismatch/);
+  await context.test("get in however many strangers hold connections without a word", async () => {
+    await using server = node("server", one, { limits: { unprovenMax: 8 } });
+    const address = await server.listen(new TestHandler());
+    const strangers = await Promise.all(Array.from({ length: 50 }, () => RawPeer.connect(address)));
+    await using client = node("client", two);
+    assert.equal(await client.request(address, "echo", 1, patient), 1);
+    await Promise.all(strangers.slice(0, 40).map(({ closed }) => closed));
+    for (const stranger of strangers) stranger.socket.destroy();
+  });
+
+  await context.test("load their certificates again when the files change, and keep the old ones while the new are not whole", async () => {
+    // A node whose files first are a stranger's, then half written, then the cluster's.
+    const foreign = certificates.node("changing", "stranger");
+    await using server = node("server", one);
+    const address = await server.listen(new TestHandler());
+    await using client = node("changing", { ...foreign, authority: one.authority }, { timings: { certificates: 5 } });
+    await assert.rejects(client.request(address, "echo", 1, patient), HandshakeError);
+    writeFileSync(foreign.certificate, "-----BEGIN CERTIFICATE-----\nhalf");
+    await assert.rejects(client.request(address, "echo", 1, patient));
+    copyFileSync(two.key, foreign.key);
+    copyFileSync(two.certificate, foreign.certificate);
+    let answer: unknown;
+    while (answer === undefined) answer = await client.request(address, "echo", "in", patient).catch(() => undefined);
+    assert.equal(answer, "in");
+  });
+
+  await context.test("answer with new certificates too, while connections that are open go on", async () => {
+    const changing = certificates.node("listening", "authority");
+    const handler = new TestHandler();
+    await using server = node("server", changing, { timings: { certificates: 5 } });
+    const address = await server.listen(handler);
+    await using old = node("old", two);
+    const answer = old.request(address, "wait", "kept", patient);
+    await until(() => handler.waiting.length === 1);
+    const other = certificates.node("other", "stranger");
+    copyFileSync(other.key, changing.key);
+    copyFileSync(other.certificate, changing.certificate);
+    let refused = false;
+    while (!refused) {
+      await using late = node("late", two);
+      refused = await late.request(address, "echo", 1, patient).then(
+        () => false,
+        (error: unknown) => error instanceof HandshakeError,
+      );
+    }
+    handler.waiting[0]!();
+    assert.equal(await answer, "kept");
+  });
+
+  await context.test("say what is wrong with their own files", async () => {
+    await using lost = node("lost", { ...one, key: certificates.path("missing.key") });
+    await assert.rejects(lost.listen(new TestHandler()), /missing\.key/);
+    await assert.rejects(lost.request("127.0.0.1:1", "echo", 1, patient), {
+      name: "NodeUnreachableError",
+      message: /own certificates.*missing\.key/,
     });
-  },
-);
+    await using mixed = node("mixed", { ...one, key: two.key });
+    await assert.rejects(mixed.listen(new TestHandler()), /key values mismatch/);
+  });
+});

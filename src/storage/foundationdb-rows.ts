@@ -12,6 +12,11 @@ import type { Batch, BatchId, Entry, Key, Version } from "./store.ts";
 /** How a version of this code writes rows. One with a higher number is refused, never misread. */
 export const format = 1;
 
+/** What lies in the cluster under the store's name is not of this version of Kelpie. */
+export class FoundationDbFormatError extends Error {
+  override readonly name = "FoundationDbFormatError";
+}
+
 /** The most characters of a store's name: with it, FoundationDB's 10,000 bytes hold a row's key. */
 export const nameCharactersMax = 64;
 

@@ -19,7 +19,15 @@ import {
   type FoundationDbWatch,
   isCertainlyNotCommitted,
 } from "./foundationdb-client.ts";
-import { bucketOf, decodeVersion, FoundationDbRows, format, nameCharactersMax, namesOf } from "./foundationdb-rows.ts";
+import {
+  bucketOf,
+  decodeVersion,
+  FoundationDbFormatError,
+  FoundationDbRows,
+  format,
+  nameCharactersMax,
+  namesOf,
+} from "./foundationdb-rows.ts";
 import { FoundationDbWatches } from "./foundationdb-watches.ts";
 import { KeyTurns } from "./key-turns.ts";
 import {
@@ -52,11 +60,6 @@ export interface FoundationDbStoreOptions {
 /** What may wait. Past it, calls fail at once. */
 const waitingCallsMax = 100_000;
 const waitingBytesMax = 256_000_000;
-
-/** What lies in the cluster under the store's name is not of this version of Kelpie. */
-export class FoundationDbFormatError extends Error {
-  override readonly name = "FoundationDbFormatError";
-}
 
 export class FoundationDbStore implements Store {
   readonly limits: StoreLimits = storeLimits;
