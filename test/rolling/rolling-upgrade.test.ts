@@ -71,8 +71,10 @@ test(
     await using postgres = await PostgresServer.start();
     await using store = await PostgresStore.open(postgres.address);
     const nodes = new Map<string, VersionedNode>();
+    let isOver = false;
     await using _ending = {
       [Symbol.asyncDispose]: async () => {
+        isOver = true;
         for (const node of nodes.values()) await node[Symbol.asyncDispose]();
       },
     };
