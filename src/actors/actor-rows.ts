@@ -34,15 +34,18 @@ export interface Header {
   readonly at?: number;
   /** The node that is being given the actor, and may claim it while `owner` lives; `owner` may not any more. */
   readonly migrating?: { readonly to: string };
-  /** The first and last time bucket that may hold deduplication records. Absent: there are none. */
+  /** The time buckets that may hold deduplication records. Absent: there are none. */
   readonly dedup?: BucketSpan;
 }
 
 export const headerSchema = 1;
 
+/** Two buckets, or one, whatever is between them. */
 export interface BucketSpan {
   readonly from: number;
   readonly to: number;
+  /** When the owner first knew `to`, in its elapsed milliseconds. Absent in headers of before this field. */
+  readonly since?: number;
 }
 
 export interface InvocationRecord {

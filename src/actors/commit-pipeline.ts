@@ -158,7 +158,10 @@ export class CommitPipeline implements PendingRows {
     const { environment, placement } = this.#services;
     const isClaim = !this.#isClaimed;
     const at = environment.clock.now();
-    const { writes, span } = recordInvocations(this.#id, this.#dedup, pending.records, at);
+    const { writes, span } = recordInvocations(this.#id, this.#dedup, pending.records, {
+      now: at,
+      elapsed: environment.clock.elapsed(),
+    });
     const header: Header = {
       owner: placement.node,
       epoch: this.#epoch + (isClaim ? 1 : 0),
@@ -221,7 +224,12 @@ export class CommitPipeline implements PendingRows {
     this.#epoch = header.epoch;
     this.#ver = header.ver;
     this.#schema = header.schema;
-    this.#dedup = header.dedup;
+    const { placement, environment } = this.#services;
+    // Time that another node has counted says nothing here.
+    this.#dedup =
+      header.owner === placement.node || header.dedup === undefined
+        ? header.dedup
+        : { ...header.dedup, since: environment.clock.elapsed() };
   }
 
   #rowWrites(pending: PendingBatch): Write[] {

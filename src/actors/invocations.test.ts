@@ -153,9 +153,36 @@ test("Old records are removed when the actor is activated again", async () => {
   await first.runtime.invoke(one, add, { invocationId: "a" });
   await first.runtime[Symbol.asyncDispose]();
   const second = await startNode([Counter], { store, processes: first.processes });
-  second.environment.clock.jump(3 * deduplicationMilliseconds);
+  second.environment.clock.jump(400 * deduplicationMilliseconds);
   assert.equal(await second.runtime.invoke(one, "read"), 1);
   assert.equal(await records(store), 0);
+});
+
+test("A wall clock that is a day ahead does not make records die early, at whichever node", async () => {
+  const store = new MemoryStore();
+  const dayMilliseconds = 86_400_000;
+  let node = await startNode([Counter], { store });
+  node.environment.clock.jump(-dayMilliseconds);
+  await node.runtime.invoke(one, add, { invocationId: "a" });
+  for (const invocationId of ["b", "c"]) {
+    await node.runtime[Symbol.asyncDispose]();
+    node = await startNode([Counter], { store, processes: node.processes });
+    node.environment.clock.jump(dayMilliseconds);
+    await node.runtime.invoke(one, add, { invocationId });
+  }
+  assert.deepEqual(await node.runtime.invoke(one, add, { invocationId: "a" }), { count: 1 });
+  assert.equal(await node.runtime.invoke(one, "read"), 3);
+});
+
+test("Records of an actor that is called again and again are in two buckets at most", async () => {
+  const { runtime, store, environment } = await startNode([Counter]);
+  const counts: number[] = [];
+  for (let at = 0; at < 12; at++) {
+    await runtime.invoke(one, add, { invocationId: `${at}` });
+    counts.push(await records(store));
+    await environment.clock.advance(deduplicationMilliseconds / 2);
+  }
+  assert.deepEqual(counts, [1, 2, 3, 4, 3, 4, 3, 4, 3, 4, 3, 4]);
 });
 
 test("A wall clock that jumps back does not make records die early", async () => {
