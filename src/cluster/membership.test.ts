@@ -6,7 +6,14 @@ import { NodeEnvironment } from "../../test/support/node-clock.ts";
 import type { ProcessIdentity } from "../actors/process-table.ts";
 import { MemoryStore } from "../storage/memory-store.ts";
 import type { Store } from "../storage/store.ts";
-import { defaultTimings, evictionMilliseconds, IncompatibleNodeError, type Member, NodeNameTakenError } from "./cluster.ts";
+import {
+  defaultTimings,
+  evictionMilliseconds,
+  IncompatibleNodeError,
+  type Member,
+  NodeFencedError,
+  NodeNameTakenError,
+} from "./cluster.ts";
 import { readCluster } from "./member-rows.ts";
 import { Membership, type MembershipOptions } from "./membership.ts";
 
@@ -87,6 +94,18 @@ test("Without a watch, members are seen by and by", async () => {
   assert.deepEqual(names(a.membership.members), ["a up"]);
   await world.time.advance(defaultTimings.renew);
   assert.deepEqual(names(a.membership.members), ["a up", "b up"]);
+});
+
+test("A member that has left is dead for good, whatever it is still told to do (C1)", async () => {
+  const world = new World();
+  const a = await world.up("a");
+  const leaving = a.membership.leave();
+  await assert.rejects(a.membership.drain(), NodeFencedError);
+  await leaving;
+  await assert.rejects(a.membership.ready(), NodeFencedError);
+  await world.time.advance(2 * defaultTimings.renew);
+  assert.deepEqual(await world.states(), ["a dead"]);
+  assert.deepEqual(a.events, ["a up", "a died"]);
 });
 
 test("A member that renews holds its lease and is never declared dead", async () => {

@@ -17,7 +17,6 @@ import {
   type ClusterTimings,
   defaultTimings,
   evictionMilliseconds,
-  IncompatibleNodeError,
   type Member,
   type MemberState,
   NodeFencedError,
@@ -39,6 +38,7 @@ import {
   readName,
 } from "./member-rows.ts";
 import { Observations } from "./observations.ts";
+import { refuseIncompatible } from "./refuse-incompatible.ts";
 import { declareDead, reportDead } from "./report-dead.ts";
 import { raiseRowSchema, refuseNewerRows, rowSchemaCheck } from "./row-schema.ts";
 import type { NodeAddress } from "./transport.ts";
@@ -76,6 +76,8 @@ export interface MembershipOptions {
   readonly wire?: VersionRange;
   readonly schema?: VersionRange;
   readonly witness?: Witness;
+  /** Whether this node speaks TLS with others; not by default. */
+  readonly isSecure?: boolean;
 }
 
 export interface MembershipListener {
@@ -158,8 +160,8 @@ export class Membership {
       const rows = await readCluster(store);
       this.#observations.observe(rows.members, environment.clock.elapsed());
       const { schema } = this;
-      const { wire = protocol } = this.#options;
-      for (const { member } of rows.members) if (member.state !== "dead") refuseIncompatible(member, { wire, schema });
+      const { wire = protocol, isSecure = false } = this.#options;
+      for (const { member } of rows.members) if (member.state !== "dead") refuseIncompatible(member, { wire, schema, isSecure });
       refuseNewerRows(rows.schema, schema.max);
       const name = await readName(store, this.name);
       if (name.node !== undefined) await this.#awaitEndOf(name.node);
@@ -171,6 +173,7 @@ export class Membership {
         capacity: this.#options.capacity ?? 1,
         wire,
         schema,
+        ...(isSecure ? { isSecure } : {}),
         beat: 0,
         ...(this.#options.witness === undefined ? {} : { process: this.#options.witness.self }),
         joinedAt: environment.clock.now(),
@@ -208,7 +211,7 @@ export class Membership {
 
   /** Says that this node is gone, when nothing of it runs any more. */
   async leave(): Promise<void> {
-    if (this.#own === undefined || this.#isFenced) return;
+    if (this.state === "dead") return;
     try {
       await this.#change("dead");
     } catch (error) {
@@ -254,7 +257,7 @@ export class Membership {
   async #changeNow(state?: MemberState): Promise<void> {
     const { store, environment } = this.#options;
     for (;;) {
-      if (this.#isFenced || this.#own === undefined) throw new NodeFencedError(`Node ${this.node} is no member any more`);
+      if (this.#own === undefined || this.state === "dead") throw new NodeFencedError(`Node ${this.node} is no member any more`);
       const { member: before, version } = this.#own;
       const member: Member = { ...before, state: state ?? before.state, beat: before.beat + 1 };
       const sentAt = momentOf(environment.clock);
@@ -298,6 +301,7 @@ export class Membership {
         pause = this.timings.renew;
       } catch (error) {
         if (error instanceof NodeFencedError) return;
+        environment.probe("cluster.renewalFailed");
         environment.log.write("warn", "A node could not renew its lease", { node: this.node, error });
         pause = this.timings.renew / 8;
       }
@@ -399,7 +403,7 @@ export class Membership {
     const batch = raiseRowSchema(rows);
     if (batch === undefined || !(await this.#commit(batch)).ok) return;
     // Each node says so when it sees it: that the batch is durable is enough here.
-    this.#options.environment.probe("cluster.schemaRaised");
+    this.#options.environment.probe("cluster.schemaRaised", "sometimes");
   }
 
   #whyDead(row: MemberRow, now: number): string | undefined {
@@ -416,7 +420,10 @@ export class Membership {
   /** False: the member has shown a sign of life meanwhile. */
   async #evict(row: MemberRow, why: string): Promise<boolean> {
     const { store, environment } = this.#options;
-    if (!(await declareDead(store, environment, row))) return false;
+    if (!(await declareDead(store, environment, row))) {
+      environment.probe("cluster.evictionRaced", "sometimes");
+      return false;
+    }
     environment.probe("cluster.evicted");
     environment.log.write("warn", "A node is dead", { node: row.member.node, why });
     return true;
@@ -472,20 +479,5 @@ export class Membership {
   async #commit(batch: Omit<Batch, "id">): ReturnType<typeof commitUntilKnown> {
     const { store, environment } = this.#options;
     return await commitUntilKnown(store, environment, { id: environment.random.uuid(), ...batch });
-  }
-}
-
-/** @throws {IncompatibleNodeError} */
-function refuseIncompatible(member: Member, own: { readonly wire: VersionRange; readonly schema: VersionRange }): void {
-  for (const kind of ["wire", "schema"] as const) {
-    const what = kind === "wire" ? "protocol" : "rows";
-    if (own[kind].max < member[kind].min)
-      throw new IncompatibleNodeError(
-        `Node ${member.node} needs version ${member[kind].min} of the ${what}, and this one has at most ${own[kind].max}: update this node`,
-      );
-    if (own[kind].min > member[kind].max)
-      throw new IncompatibleNodeError(
-        `Node ${member.node} has at most version ${member[kind].max} of the ${what}, and this one needs ${own[kind].min}: update that node first`,
-      );
   }
 }
