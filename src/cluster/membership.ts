@@ -17,6 +17,7 @@ import {
   type ClusterTimings,
   defaultTimings,
   evictionMilliseconds,
+  IncompatibleNodeError,
   type Member,
   type MemberState,
   NodeFencedError,
@@ -38,7 +39,6 @@ import {
   readName,
 } from "./member-rows.ts";
 import { Observations } from "./observations.ts";
-import { refuseIncompatible } from "./refuse-incompatible.ts";
 import { declareDead, reportDead } from "./report-dead.ts";
 import { raiseRowSchema, refuseNewerRows, rowSchemaCheck } from "./row-schema.ts";
 import type { NodeAddress } from "./transport.ts";
@@ -76,8 +76,6 @@ export interface MembershipOptions {
   readonly wire?: VersionRange;
   readonly schema?: VersionRange;
   readonly witness?: Witness;
-  /** Whether this node speaks TLS with others; not by default. */
-  readonly isSecure?: boolean;
 }
 
 export interface MembershipListener {
@@ -160,8 +158,8 @@ export class Membership {
       const rows = await readCluster(store);
       this.#observations.observe(rows.members, environment.clock.elapsed());
       const { schema } = this;
-      const { wire = protocol, isSecure = false } = this.#options;
-      for (const { member } of rows.members) if (member.state !== "dead") refuseIncompatible(member, { wire, schema, isSecure });
+      const { wire = protocol } = this.#options;
+      for (const { member } of rows.members) if (member.state !== "dead") refuseIncompatible(member, { wire, schema });
       refuseNewerRows(rows.schema, schema.max);
       const name = await readName(store, this.name);
       if (name.node !== undefined) await this.#awaitEndOf(name.node);
@@ -173,7 +171,6 @@ export class Membership {
         capacity: this.#options.capacity ?? 1,
         wire,
         schema,
-        ...(isSecure ? { isSecure } : {}),
         beat: 0,
         ...(this.#options.witness === undefined ? {} : { process: this.#options.witness.self }),
         joinedAt: environment.clock.now(),
@@ -301,7 +298,6 @@ export class Membership {
         pause = this.timings.renew;
       } catch (error) {
         if (error instanceof NodeFencedError) return;
-        environment.probe("cluster.renewalFailed");
         environment.log.write("warn", "A node could not renew its lease", { node: this.node, error });
         pause = this.timings.renew / 8;
       }
@@ -403,7 +399,7 @@ export class Membership {
     const batch = raiseRowSchema(rows);
     if (batch === undefined || !(await this.#commit(batch)).ok) return;
     // Each node says so when it sees it: that the batch is durable is enough here.
-    this.#options.environment.probe("cluster.schemaRaised", "sometimes");
+    this.#options.environment.probe("cluster.schemaRaised");
   }
 
   #whyDead(row: MemberRow, now: number): string | undefined {
@@ -420,10 +416,7 @@ export class Membership {
   /** False: the member has shown a sign of life meanwhile. */
   async #evict(row: MemberRow, why: string): Promise<boolean> {
     const { store, environment } = this.#options;
-    if (!(await declareDead(store, environment, row))) {
-      environment.probe("cluster.evictionRaced", "sometimes");
-      return false;
-    }
+    if (!(await declareDead(store, environment, row))) return false;
     environment.probe("cluster.evicted");
     environment.log.write("warn", "A node is dead", { node: row.member.node, why });
     return true;
@@ -479,5 +472,20 @@ export class Membership {
   async #commit(batch: Omit<Batch, "id">): ReturnType<typeof commitUntilKnown> {
     const { store, environment } = this.#options;
     return await commitUntilKnown(store, environment, { id: environment.random.uuid(), ...batch });
+  }
+}
+
+/** @throws {IncompatibleNodeError} */
+function refuseIncompatible(member: Member, own: { readonly wire: VersionRange; readonly schema: VersionRange }): void {
+  for (const kind of ["wire", "schema"] as const) {
+    const what = kind === "wire" ? "protocol" : "rows";
+    if (own[kind].max < member[kind].min)
+      throw new IncompatibleNodeError(
+        `Node ${member.node} needs version ${member[kind].min} of the ${what}, and this one has at most ${own[kind].max}: update this node`,
+      );
+    if (own[kind].min > member[kind].max)
+      throw new IncompatibleNodeError(
+        `Node ${member.node} has at most version ${member[kind].max} of the ${what}, and this one needs ${own[kind].min}: update that node first`,
+      );
   }
 }
