@@ -59,6 +59,10 @@ export function fixtureFile(fixture: Fixture): URL {
   return new URL(`${fixture.mutant ?? `${fixture.workload}-${fixture.seed}`}.json`, corpusFolder);
 }
 
+export function fixtureName(file: URL): string {
+  return file.pathname.slice(file.pathname.lastIndexOf("/") + 1);
+}
+
 export function writeFixture(file: URL, fixture: Fixture): void {
   writeFileSync(file, `${JSON.stringify(fixture, undefined, 2)}\n`);
 }
@@ -69,7 +73,7 @@ export function writeFixture(file: URL, fixture: Fixture): void {
  * @throws {RangeError} There is no such file, or it is none that this version can run. Says what is wrong with it.
  */
 export function readFixture(file: URL | string): Fixture {
-  const name = typeof file === "string" ? file : file.pathname.slice(file.pathname.lastIndexOf("/") + 1);
+  const name = typeof file === "string" ? file : fixtureName(file);
   let value: unknown;
   try {
     value = JSON.parse(readFileSync(file, "utf8"));

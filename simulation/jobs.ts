@@ -1,6 +1,6 @@
 /** What a worker is told to do and what it answers: plain data, so that it crosses threads. */
 import { mutantNamed, workloadNamed } from "./catalogue.ts";
-import { failureOf, readFixture, runFixture } from "./fixture.ts";
+import { failureOf, fixtureName, readFixture, runFixture } from "./fixture.ts";
 import { simulate, sweepCrashes } from "./run.ts";
 import { type SwarmOptions, withoutFaults } from "./swarm.ts";
 import { Tally, type Totals } from "./tally.ts";
@@ -74,7 +74,7 @@ async function runCorpus(file: string, tally: Tally): Promise<void> {
   const report = await runFixture(fixture);
   tally.addFixture();
   const failure = failureOf(fixture, report);
-  if (failure !== undefined) tally.fail(report, failure, `--replay simulation/corpus/${file.slice(file.lastIndexOf("/") + 1)}`);
+  if (failure !== undefined) tally.fail(report, failure, `--replay simulation/corpus/${fixtureName(new URL(file))}`);
 }
 
 async function runMutant(name: string, first: number, tally: Tally): Promise<void> {

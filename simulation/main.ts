@@ -6,12 +6,13 @@ import { parseArgs } from "node:util";
 import { coverageOf } from "./branches.ts";
 import { mutantNamed, mutants, workloadNamed, workloads } from "./catalogue.ts";
 import { coverageReport, coverageText } from "./coverage.ts";
-import { corpusFiles, type Fixture, fixtureFile, fixtureOf, readFixture, runFixture, writeFixture } from "./fixture.ts";
+import { corpusFiles, type Fixture, fixtureFile, fixtureName, fixtureOf, readFixture, runFixture, writeFixture } from "./fixture.ts";
 import { type Job, type JobResult, smallRun } from "./jobs.ts";
 import { runJobs } from "./pool.ts";
 import { Progress, table } from "./report.ts";
 import { type RunOptions, type RunReport, simulate } from "./run.ts";
 import { shrink } from "./shrink.ts";
+import type { Mutant } from "./world.ts";
 import { Tally, type Totals } from "./tally.ts";
 
 const help = `Runs Kelpie's own code under simulated time, crashes and faults, and checks its promises.
@@ -35,13 +36,14 @@ One run:
   --small            with --replay SEED: the small run that sweeps use
   --mutant NAME      with --replay SEED: plant this bug
   --shrink           make a failing run small and write it to simulation/corpus/: give a --workload and --seed, or a
-                     --mutant (without --seed, the first seed that finds it); --crash and --small as above
+                     --mutant (without --seed, the first seed that finds it); --crash and --small as above;
+                     with --mutants, each planted bug that its fixture does not find any more
   --seed N           with --shrink: the seed
 
   --json             print one JSON object instead of tables
   --help             print this
 
-Every run without --replay, --shrink or --mutant also runs the fixtures of simulation/corpus/.
+Many runs also run the fixtures of simulation/corpus/ of their workloads.
 The exit code is 0 when all promises held and each planted bug was found, 1 when not, 2 for options that make no sense.
 --coverage also prints which of its targets are not reached; they do not change the exit code.
 
@@ -79,7 +81,7 @@ try {
   ({ values } = parseArgs({ options }));
   if (values.help) process.stdout.write(help);
   else if (values.replay !== undefined) await replay(values.replay);
-  else if (values.shrink) await shrinkRun();
+  else if (values.shrink) await (values.mutants ? shrinkMutants() : shrinkRun());
   else if (values.coverage) await cover();
   else if (values.mutants || values.mutant !== undefined) reportMutants(await findMutants());
   else reportRuns(await findViolations(false));
@@ -105,7 +107,8 @@ async function findViolations(withBranches: boolean): Promise<RunsFound> {
     wholeNumber("--seeds", values.seeds),
     wholeNumber("--sweeps", values.sweeps),
   ];
-  const jobs: Job[] = corpusFiles().map((file) => ({ kind: "fixture", workload: readFixture(file).workload, file: file.href }));
+  const fixtures = corpusFiles().map((file): Job => ({ kind: "fixture", workload: readFixture(file).workload, file: file.href }));
+  const jobs: Job[] = fixtures.filter((job) => names.includes(job.workload));
   for (const workload of names) {
     for (let seed = first; seed < first + sweeps; seed++) jobs.push({ kind: "sweep", workload, seed });
     for (let at = 0; at < count; at += seedsPerJob)
@@ -228,8 +231,19 @@ async function replay(what: string): Promise<void> {
   for (const violation of report.violations) print(`VIOLATION: ${violation}`);
 }
 
-async function shrinkRun(): Promise<void> {
-  const [run, report] = await failingRun();
+/** With --mutants, each planted bug that its fixture does not find: it has none, or the steps of the code have changed. */
+async function shrinkMutants(): Promise<void> {
+  const files = new Map(corpusFiles().map((file) => [fixtureName(file), file]));
+  for (const mutant of mutants) {
+    const file = files.get(`${mutant.name}.json`);
+    if (file !== undefined && (await runFixture(readFixture(file))).violations.length > 0) continue;
+    print(`${mutant.name}:`);
+    await shrinkRun(mutant);
+  }
+}
+
+async function shrinkRun(mutant = values.mutant === undefined ? undefined : mutantNamed(values.mutant)): Promise<void> {
+  const [run, report] = await failingRun(mutant);
   const before = fixtureOf(run, report);
   const { fixture, runs } = await shrink(before, (smaller, tried) => {
     if (process.stderr.isTTY) process.stderr.write(`\r${sizes(smaller)} after ${tried} runs\u001b[K`);
@@ -244,21 +258,21 @@ async function shrinkRun(): Promise<void> {
 }
 
 /** The run to shrink. Without a seed, the first that finds the planted bug. */
-async function failingRun(): Promise<readonly [RunOptions, RunReport]> {
-  if (values.seed === undefined && values.mutant === undefined) throw new RangeError("--shrink needs a --seed, or a --mutant to look for");
+async function failingRun(mutant: Mutant | undefined): Promise<readonly [RunOptions, RunReport]> {
   const first = wholeNumber("--seed", values.seed ?? values.start);
-  const seedsMax = values.seed === undefined ? mutantNamed(values.mutant!).seedsMax : 1;
+  if (values.seed === undefined && mutant === undefined) throw new RangeError("--shrink needs a --seed, or a --mutant to look for");
+  const seedsMax = values.seed === undefined ? mutant!.seedsMax : 1;
   for (let seed = first; seed < first + seedsMax; seed++) {
-    const run = chosenRun(seed);
+    const run = chosenRun(seed, mutant);
     const report = await simulate(run);
     if (report.violations.length > 0) return [run, report];
   }
-  throw new RangeError(seedsMax === 1 ? `Seed ${first} has no violation: there is nothing to shrink` : `No seed found ${values.mutant}`);
+  const seeds = seedsMax === 1 ? `Seed ${first} has` : `Seeds ${first} to ${first + seedsMax - 1} have`;
+  throw new RangeError(`${seeds} no violation: there is nothing to shrink`);
 }
 
 /** The one run that the options name. */
-function chosenRun(seed: number): RunOptions {
-  const mutant = values.mutant === undefined ? undefined : mutantNamed(values.mutant);
+function chosenRun(seed: number, mutant = values.mutant === undefined ? undefined : mutantNamed(values.mutant)): RunOptions {
   const [name, ...others] = values.workload ?? (mutant === undefined ? [] : [mutant.workload]);
   if (name === undefined || others.length > 0) throw new RangeError("A seed needs exactly one --workload, or a --mutant");
   const crash = values.crash?.match(/^(.+):(\d+)$/u);

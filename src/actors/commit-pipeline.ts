@@ -209,7 +209,7 @@ export class CommitPipeline implements PendingRows {
       return { kind: "durable" };
     }
     if (outcome.failedCheck > 0) return { kind: "conflict" };
-    this.#services.environment.probe("actors.fenced");
+    this.#services.environment.probe(this.#isClaimed ? "actors.fenced" : "actors.claimRaced");
     return {
       kind: "failed",
       error: new ActivationLostError(`Another activation of ${describeActor(this.#id)} has taken over: this one cannot commit`, {
@@ -269,6 +269,7 @@ export class CommitPipeline implements PendingRows {
     const [answer] = await this.#services.store.read([{ key: headerKey(this.#id) }]);
     const entry = answer?.[0];
     if (entry === undefined || decodeJson<Header>(entry.value).lastBatch !== batch.id) return outcome;
+    this.#services.environment.probe("actors.settledByHeader", "sometimes");
     return { ok: true, version: entry.version };
   }
 

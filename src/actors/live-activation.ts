@@ -302,7 +302,8 @@ export class LiveActivation implements Activation, TurnHost {
       if (this.#lost !== undefined) return;
       if (record !== undefined) {
         if (!envelope.start()) return;
-        this.#services.environment.probe("actors.duplicate");
+        const isPending = this.#pipeline.pendingRecord(envelope.invocation.id) !== undefined;
+        this.#services.environment.probe(isPending ? "actors.duplicatePending" : "actors.duplicate");
         this.#answer(envelope, repeatedEnd(this.id, envelope.invocation, record));
         return;
       }
@@ -418,10 +419,15 @@ export class LiveActivation implements Activation, TurnHost {
   /** Answers after everything that the turn may have seen is durable, and the actor is claimed (L2, L3, L5). */
   #answer(envelope: Envelope, end: TurnEnd): void {
     const isPartly = (this.#turn?.durableParts ?? 0) > 0;
+    const { task } = envelope;
+    if (task.kind === "sent" && end.kind === "error")
+      this.inbox!.concluded(task.sent, this.#pipeline.addNow(this.inbox!.putOff(task.sent, end.error)));
     const batch = this.#pipeline.claims ? this.#pipeline.newest : this.#pipeline.addNow(emptyPart);
     if (batch !== undefined) this.#answerAfter(batch, envelope, end, isPartly);
-    else if (this.#services.placement.holdsLease) settle(envelope, end);
-    else this.background(this.#answerIfValid(envelope, end, isPartly));
+    else if (this.#services.placement.holdsLease) {
+      this.#services.environment.probe("actors.answeredByLease");
+      settle(envelope, end);
+    } else this.background(this.#answerIfValid(envelope, end, isPartly));
   }
 
   /** Had another activation committed before the turn ran, the header would say so now. */
@@ -438,6 +444,7 @@ export class LiveActivation implements Activation, TurnHost {
       settle(envelope, end);
       return;
     }
+    this.#services.environment.probe("actors.staleAnswer");
     const error = new ActivationLostError(`Another activation of ${describeActor(this.id)} has taken over: this one may not answer`, {
       tookNoEffect: true,
     });

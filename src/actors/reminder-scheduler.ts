@@ -206,11 +206,13 @@ export class ReminderScheduler {
     const { clock, log } = this.#environment;
     const { row, id, name, due } = reminder;
     try {
+      if (isEarly) this.#environment.probe("actors.reminderEarly");
       await this.#deliver(id, { name, due, isEarly });
       this.#backoffs.delete(row);
     } catch (error) {
       const failures = (this.#backoffs.get(row)?.failures ?? 0) + 1;
       const isElsewhere = error instanceof ActorElsewhereError;
+      this.#environment.probe(isElsewhere ? "actors.reminderElsewhere" : "actors.reminderFailed");
       const backoff = isElsewhere ? pollMilliseconds : Math.min(backoffMillisecondsMin * 2 ** (failures - 1), backoffMillisecondsMax);
       const wait = backoff * (0.5 + this.#environment.random.fraction() / 2);
       // The node that has the actor delivers its reminders, also the early ones if it was the one that restarted.

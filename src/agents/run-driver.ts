@@ -144,9 +144,10 @@ export class RunDriver {
       });
     }
     environment.probe(this.#isResumed ? "agents.run.resumed" : "agents.run.started");
-    if (progress.resumes >= resumesMax)
+    if (progress.resumes >= resumesMax) {
+      environment.probe("agents.run.givenUp", "sometimes");
       await this.#end("error", internalError(`The run was interrupted ${resumesMax} times in one step and was given up`));
-    else while (!this.#signal.aborted && !this.#isLeaving && !this.#conversation.work.isStopping && (await this.#next()));
+    } else while (!this.#signal.aborted && !this.#isLeaving && !this.#conversation.work.isStopping && (await this.#next()));
   }
 
   async #takeUp(turn: Turn): Promise<JournalState | undefined> {

@@ -128,7 +128,7 @@ export class Connection {
       const isAlive = this.#wasHeard && (this.#hadRoom || this.#outbox.hasRoom);
       this.#missed = isAlive ? 0 : this.#missed + 1;
       if (this.#missed >= timings.pingsMissedMax) {
-        environment.probe("transport: a silent peer was given up");
+        environment.probe("cluster.silentPeer");
         this.end(new Error(`The peer has not answered for ${this.#missed} pings, ${timings.ping} ms apart`));
         return;
       }

@@ -298,6 +298,7 @@ export class Membership {
         pause = this.timings.renew;
       } catch (error) {
         if (error instanceof NodeFencedError) return;
+        environment.probe("cluster.renewalFailed");
         environment.log.write("warn", "A node could not renew its lease", { node: this.node, error });
         pause = this.timings.renew / 8;
       }
@@ -399,7 +400,7 @@ export class Membership {
     const batch = raiseRowSchema(rows);
     if (batch === undefined || !(await this.#commit(batch)).ok) return;
     // Each node says so when it sees it: that the batch is durable is enough here.
-    this.#options.environment.probe("cluster.schemaRaised");
+    this.#options.environment.probe("cluster.schemaRaised", "sometimes");
   }
 
   #whyDead(row: MemberRow, now: number): string | undefined {
@@ -416,7 +417,10 @@ export class Membership {
   /** False: the member has shown a sign of life meanwhile. */
   async #evict(row: MemberRow, why: string): Promise<boolean> {
     const { store, environment } = this.#options;
-    if (!(await declareDead(store, environment, row))) return false;
+    if (!(await declareDead(store, environment, row))) {
+      environment.probe("cluster.evictionRaced", "sometimes");
+      return false;
+    }
     environment.probe("cluster.evicted");
     environment.log.write("warn", "A node is dead", { node: row.member.node, why });
     return true;

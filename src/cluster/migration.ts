@@ -142,7 +142,10 @@ export class Migration {
 
   async #takeBack(id: ActorId, given: HeaderRow, target: Member): Promise<string | undefined> {
     const { store, environment } = this.#parts;
-    if ((await giveHeader(store, environment, id, given, undefined)) === undefined) return target.node;
+    if ((await giveHeader(store, environment, id, given, undefined)) === undefined) {
+      environment.probe("cluster.takenAfterAll", "sometimes");
+      return target.node;
+    }
     environment.probe("cluster.takenBack");
     return undefined;
   }

@@ -120,6 +120,7 @@ export class Router {
         this.#locator.remember(name, next.owner);
         this.#environment.probe("cluster.redirected");
       } else {
+        if (next.kind === "follow") this.#environment.probe("cluster.hopLimit", "sometimes");
         this.#locator.forget(name);
         attempts.redirects = 0;
         await this.#pause(delivery, attempts);
@@ -180,7 +181,7 @@ export class Router {
 
   /** Waits before the next attempt. @throws {MailboxFullError} Too many wait already. */
   async #pause(delivery: Delivery<unknown>, attempts: Attempts): Promise<void> {
-    const { clock, random, probe } = this.#environment;
+    const { clock, random } = this.#environment;
     if (this.#waiting >= waitingMax)
       throw attempts.isDoubtful
         ? new ActivationLostError(
@@ -190,7 +191,7 @@ export class Router {
             `Cannot deliver to ${describeActor(delivery.id)}: ${this.#waiting} messages wait for a node`,
             retryAfterMilliseconds,
           );
-    probe.call(this.#environment, "cluster.retried");
+    this.#environment.probe("cluster.retried");
     const pause = Math.min(pauseMillisecondsMin * 2 ** attempts.failures++, pauseMillisecondsMax);
     const left = delivery.timeoutMilliseconds - (clock.elapsed() - attempts.startedAt);
     this.#waiting++;

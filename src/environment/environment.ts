@@ -8,8 +8,11 @@ export interface Environment {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** Marks that a critical path was reached; the simulation counts these, production ignores them. */
-  probe(name: string): void;
+  /**
+   * Marks that a critical path was reached: simulation has to come to it often. `sometimes`: a rare one, which it has to
+   * come to at all. Production ignores these. The name is a literal: simulation reads from the text which ones there are.
+   */
+  probe(name: string, how?: "sometimes"): void;
 }
 
 export interface Clock {

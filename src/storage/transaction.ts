@@ -148,6 +148,7 @@ export async function transact<T>(
     if (transaction.writes.length === 0 && transaction.checks.length < 2) return result;
     const outcome = await commitUntilKnown(store, environment, transaction.toBatch(environment.random.uuid()));
     if (outcome.ok) return result;
+    environment.probe("storage.transactionConflict");
     if (attempt === attempts) throw new ConflictError(`Rows kept changing under a transaction: gave up after ${attempts} attempts`);
     await environment.clock.sleep(environment.random.fraction() * Math.min(2 ** attempt, 100));
   }
@@ -164,7 +165,9 @@ export async function commitUntilKnown(store: Store, environment: Environment, b
   for (let attempt = 0; attempt < 12; attempt++) {
     if (attempt > 0) await environment.clock.sleep(Math.min(10 * 2 ** attempt, 5_000) * (0.5 + environment.random.fraction() / 2));
     try {
-      return await store.commit(batch);
+      const outcome = await store.commit(batch);
+      if (unknown !== undefined) environment.probe("storage.unknownSettled");
+      return outcome;
     } catch (error) {
       if (error instanceof CommitUnknownError) unknown = error;
       // Once an outcome was unknown, a refusal of a later attempt says nothing about the first one.
