@@ -25,6 +25,7 @@ export interface Config {
   readonly clusterHost: string;
   readonly clusterPort: number;
   readonly capacity: number;
+  readonly supervisor: boolean;
   readonly defaultModel: string | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
@@ -155,6 +156,14 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     ...integer(1, 1_000_000),
     default: 1,
     meaning: "This node's share of the agents, relative to that of the others",
+  },
+  supervisor: {
+    flag: "supervisor",
+    variables: ["KELPIE_SUPERVISOR"],
+    ...yesOrNo(),
+    default: true,
+    meaning:
+      "Run a node of a cluster under a process that tells the others at once when it crashes, and starts it again. `no` where something else starts it again, and six seconds until the others notice are few enough",
   },
   defaultModel: {
     flag: "model",

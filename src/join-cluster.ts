@@ -28,6 +28,8 @@ export interface ClusterSettings {
   readonly port?: number;
   /** Relative share of the actors; 1 by default. */
   readonly capacity?: number;
+  /** This incarnation has a name, and is about to join: who sees it end can say so there (see `reportDead`). */
+  readonly onNamed?: (node: string, place: StorePlace) => void;
   /** TLS between nodes. */
   readonly certificates?: CertificatePaths | undefined;
   /** The others take this node to be dead: everything here has ended, and the process must exit and start anew. */

@@ -40,6 +40,7 @@ export async function openMember(options: NodeOptions, settings: ClusterSettings
       onFenced: settings.onFenced,
     }),
   );
+  settings.onNamed?.(cluster.node, entry.place);
   const described = describeStore(entry.place, machine);
   answerJoins(cluster.calls, { store: described, storeId: await storeIdOf(store, environment) });
   const parts = opened.move();

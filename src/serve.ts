@@ -22,15 +22,23 @@ import { FoundationDbFormatError } from "./storage/foundationdb-rows.ts";
 import { PostgresDatabaseError } from "./storage/postgres-schema.ts";
 import { StoreFileError } from "./storage/sqlite-file.ts";
 import { StoreUnavailableError } from "./storage/store.ts";
+import type { Supervisor } from "./supervision.ts";
 
 type Variables = Readonly<Record<string, string | undefined>>;
 
-export async function serve(options: ReadonlyMap<string, string>, variables: Variables): Promise<RunningServer> {
+export async function serve(
+  options: ReadonlyMap<string, string>,
+  variables: Variables,
+  supervisor: Supervisor | undefined,
+): Promise<RunningServer> {
   const { config, warnings, providers, models, environment } = loadServices(options, variables);
   // Which model new agents get is known once the providers have told theirs; the store opens meanwhile.
   const asked = config.defaultModel === undefined && Object.keys(providers).length > 0 ? models.list() : undefined;
   const fenced = Promise.withResolvers<Error>();
-  const cluster = clusterSettings(config, fenced.resolve);
+  const cluster = clusterSettings(config, {
+    onFenced: fenced.resolve,
+    onNamed: (node, place) => supervisor?.tell({ kind: "incarnation", node, place }),
+  });
   const kelpie = await opened(
     createKelpie({
       environment,
@@ -46,7 +54,10 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
   try {
     await asked;
     const missing = await missingModel(models);
-    const listening = await opened(kelpie.serve({ port: config.port, host: config.host, apiKey: config.apiKey }));
+    // One that was started again serves where it did before.
+    const port = config.port === 0 ? (supervisor?.port ?? 0) : config.port;
+    const listening = await opened(kelpie.serve({ port, host: config.host, apiKey: config.apiKey }));
+    supervisor?.tell({ kind: "ready", port: Number(new URL(listening.url).port) });
     return {
       url: listening.url,
       data: kelpie.data,
@@ -55,6 +66,7 @@ export async function serve(options: ReadonlyMap<string, string>, variables: Var
       hasKey: config.apiKey !== undefined,
       warnings: missing === undefined ? warnings : [...warnings, missing],
       startMilliseconds: performance.now(),
+      isSupervised: supervisor !== undefined,
       fenced: fenced.promise,
       stop: () => kelpie.close(),
     };
@@ -71,7 +83,7 @@ function describeNode({ node, members }: ClusterView): string {
 }
 
 /** Undefined: this node is alone. */
-function clusterSettings(config: Config, onFenced: (reason: Error) => void): ClusterSettings | undefined {
+function clusterSettings(config: Config, listener: Pick<ClusterSettings, "onFenced" | "onNamed">): ClusterSettings | undefined {
   const { nodeName, join, apiKey, clusterSecret: secret, clusterHost: host, clusterPort: port, capacity } = config;
   if (nodeName === undefined && join === undefined) return undefined;
   // Another one for every server of this host, and the same when it is started again.
@@ -80,7 +92,7 @@ function clusterSettings(config: Config, onFenced: (reason: Error) => void): Clu
     `${hostname()
       .replaceAll(/[^a-zA-Z0-9._-]/g, "-")
       .slice(0, 50)}-${config.port === 0 ? process.pid : config.port}`;
-  return { name, join, apiKey, secret, host, port, capacity, certificates: certificatesOf(config), onFenced };
+  return { name, join, apiKey, secret, host, port, capacity, certificates: certificatesOf(config), ...listener };
 }
 
 /** TLS between nodes, if the settings ask for it: all three of its files. */

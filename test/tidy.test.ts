@@ -24,9 +24,20 @@ interface Layer {
 }
 
 /** Files of composition: above every layer, and the only ones of the product that name adapters. */
-const composition = ["main", "kelpie", "config", "open-store", "open-node", "open-member", "join-cluster", "serve", "diagnose"].map(
-  (name) => `src/${name}.ts`,
-);
+const composition = [
+  "main",
+  "kelpie",
+  "config",
+  "open-store",
+  "open-node",
+  "open-member",
+  "join-cluster",
+  "serve",
+  "diagnose",
+  "supervision",
+  "supervisor",
+  "report-crash",
+].map((name) => `src/${name}.ts`);
 const testFile = /\.(test|contract|crash|child)\.ts$|\/testing(\.ts$|\/)/;
 /** A file that is longer holds two ideas, or its reason stands here. */
 const linesMax = 500;

@@ -137,6 +137,7 @@ function servingProgram(fenced: Promise<Error> = new Promise(() => {})): {
         hasKey: false,
         warnings: [],
         startMilliseconds: 300,
+        isSupervised: false,
         fenced,
         stop: () => stopped.promise,
       }),

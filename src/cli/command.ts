@@ -3,20 +3,7 @@ import { parseArgs } from "node:util";
 import { suggestion } from "../base/nearest.ts";
 import type { Program } from "./program.ts";
 
-export const exitCodes = {
-  ok: 0,
-  /** The command ran and did not succeed; the message says why. */
-  failed: 1,
-  /** The command line or a variable is wrong; nothing was done. */
-  usage: 2,
-  /** No Kelpie answers at the address. */
-  unreachable: 3,
-  /** A node of a cluster that the others took to be dead. Started again it is a new one. */
-  fenced: 4,
-  /** Ended by Ctrl-C or SIGTERM before it was done. */
-  interrupted: 130,
-  terminated: 143,
-} as const;
+export { exitCodes } from "./exit-codes.ts";
 
 export interface Command {
   readonly name: string;

@@ -10,6 +10,8 @@ export interface Program {
   readonly variables: Readonly<Record<string, string | undefined>>;
   /** Calls `listener` at each SIGINT or SIGTERM; the function that it returns stops that. */
   onSignal(listener: (signal: "SIGINT" | "SIGTERM") => void): () => void;
+  /** Calls `listener` when the terminal is closed or the supervisor is gone; the function that it returns stops that. */
+  onHangUp(listener: () => void): () => void;
   /** The options of `kelpie serve`, from the table of settings. */
   readonly serveOptions: readonly Option[];
   /**
@@ -36,6 +38,8 @@ export interface RunningServer {
   readonly warnings: readonly string[];
   /** Milliseconds from the start of the process until it was ready. */
   readonly startMilliseconds: number;
+  /** Whether something starts it again when it has ended by a failure. */
+  readonly isSupervised: boolean;
   /** Resolves if the server can go on no more, with the reason: the other nodes take this one to be dead. */
   readonly fenced: Promise<Error>;
   /** Finishes the steps in progress, commits, ends streams so that they can be resumed, and closes the store. */

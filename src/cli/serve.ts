@@ -4,6 +4,8 @@ import type { Program, RunningServer } from "./program.ts";
 
 /** npm passes Ctrl-C on to a process that has already got it from the terminal: both are one wish. */
 const sameSignalMilliseconds = 300;
+/** What the second signal ends it with. */
+const codeAtOnce = { SIGHUP: exitCodes.hungUp, SIGINT: exitCodes.interrupted, SIGTERM: exitCodes.terminated } as const;
 
 export function serveCommand(program: Program): Command {
   return {
@@ -33,34 +35,32 @@ export function serveCommand(program: Program): Command {
 }
 
 async function untilStopped(server: RunningServer, program: Program): Promise<number> {
+  using atEnd = new DisposableStack();
   const keepAlive = setInterval(() => {}, 2 ** 30);
-  try {
-    return await new Promise<number>((resolve, reject) => {
-      let stoppingSince: number | undefined;
-      void server.fenced.then(({ message }) => {
-        program.terminal.note(
-          `${program.terminal.style("red", "error:")} ${message}. The others go on with its agents; start it again, and it is a new node`,
-        );
-        resolve(exitCodes.fenced);
-      });
-      const forget = program.onSignal((signal) => {
-        if (stoppingSince === undefined) {
-          stoppingSince = performance.now();
-          const what =
-            server.node === undefined
-              ? "finishing the steps in progress; runs go on at the next start"
-              : "giving its agents to the other nodes";
-          program.terminal.note(`${signal}: ${what} (again to stop at once)`);
-          server.stop().then(() => resolve(exitCodes.ok), reject);
-        } else if (performance.now() - stoppingSince > sameSignalMilliseconds) {
-          forget();
-          resolve(signal === "SIGINT" ? exitCodes.interrupted : exitCodes.terminated);
-        }
-      });
+  atEnd.defer(() => clearInterval(keepAlive));
+  return await new Promise<number>((resolve, reject) => {
+    let stoppingSince: number | undefined;
+    void server.fenced.then(({ message }) => {
+      const next = server.isSupervised ? "" : "; start it again, and it is a new node";
+      program.terminal.note(`${program.terminal.style("red", "error:")} ${message}. The others go on with its agents${next}`);
+      resolve(exitCodes.fenced);
     });
-  } finally {
-    clearInterval(keepAlive);
-  }
+    const stop = (cause: keyof typeof codeAtOnce): void => {
+      if (stoppingSince === undefined) {
+        stoppingSince = performance.now();
+        const what =
+          server.node === undefined
+            ? "finishing the steps in progress; runs go on at the next start"
+            : "giving its agents to the other nodes";
+        program.terminal.note(`${cause}: ${what} (again to stop at once)`);
+        server.stop().then(() => resolve(exitCodes.ok), reject);
+      } else if (performance.now() - stoppingSince > sameSignalMilliseconds) {
+        resolve(codeAtOnce[cause]);
+      }
+    };
+    atEnd.defer(program.onSignal(stop));
+    atEnd.defer(program.onHangUp(() => stop("SIGHUP")));
+  });
 }
 
 function banner(server: RunningServer, { terminal, version }: Program): string[] {

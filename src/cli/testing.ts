@@ -7,6 +7,7 @@ export interface TestProgram extends Program {
   readonly output: () => string;
   readonly notes: () => string;
   readonly signal: (signal: "SIGINT" | "SIGTERM") => void;
+  readonly hangUp: () => void;
 }
 
 export function testProgram(
@@ -14,6 +15,7 @@ export function testProgram(
 ): TestProgram {
   const [out, error] = [new Gathering(), new Gathering()];
   const listeners = new Set<(signal: "SIGINT" | "SIGTERM") => void>();
+  const hangUpListeners = new Set<() => void>();
   return {
     version: "1.2.3",
     terminal: new Terminal({ out, error, hasColors: false }),
@@ -24,12 +26,19 @@ export function testProgram(
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onHangUp: (listener) => {
+      hangUpListeners.add(listener);
+      return () => hangUpListeners.delete(listener);
+    },
     serve: options.serve ?? (() => Promise.reject(new Error("This program does not serve"))),
     diagnose: options.diagnose ?? (() => Promise.resolve([])),
     output: () => out.text,
     notes: () => error.text,
     signal: (signal) => {
       for (const listener of listeners) listener(signal);
+    },
+    hangUp: () => {
+      for (const listener of hangUpListeners) listener();
     },
   };
 }

@@ -13,10 +13,12 @@ import { kelpie } from "./kelpie-command.ts";
 
 const variables = { KELPIE_DEMO_TOKEN_MILLISECONDS: "5", KELPIE_LEAVE_SECONDS: "0" };
 
-async function startNodes(): Promise<AsyncDisposableStack & { readonly node1: ServerProcess; readonly node2: ServerProcess }> {
+async function startNodes(
+  more: Readonly<Record<string, string>> = {},
+): Promise<AsyncDisposableStack & { readonly node1: ServerProcess; readonly node2: ServerProcess }> {
   const stack = new AsyncDisposableStack();
-  const node1 = stack.use(await ServerProcess.start({ ...variables, KELPIE_NODE: "node1" }));
-  const node2 = stack.use(await ServerProcess.start({ ...variables, KELPIE_NODE: "node2", KELPIE_JOIN: node1.url }));
+  const node1 = stack.use(await ServerProcess.start({ ...variables, ...more, KELPIE_NODE: "node1" }));
+  const node2 = stack.use(await ServerProcess.start({ ...variables, ...more, KELPIE_NODE: "node2", KELPIE_JOIN: node1.url }));
   return Object.assign(stack, { node1, node2 });
 }
 
@@ -111,17 +113,22 @@ test("A node that is told to stop gives its agents to the other, and its clients
   assert.match(await answerFrom(node2.url, agentId, "What is my name?"), /Ada/);
 });
 
-test("A node that was paused for longer than the others wait ends by itself, and they go on with its agents", async () => {
-  await using nodes = await startNodes();
-  const { node1, node2 } = nodes;
-  const agentId = await agentAt(node1, node2);
-  const ended = node1.ended();
-  process.kill(node1.pid, "SIGSTOP");
-  assert.deepEqual(await membersAt(node2.url, 1), ["node2 up"]);
-  assert.match(await answerFrom(node2.url, agentId, "Count to 3"), /1 2 3/);
-  process.kill(node1.pid, "SIGCONT");
-  assert.equal(await ended, 4);
-});
+for (const supervisor of ["yes", "no"])
+  test(`A node that was paused for longer than the others wait ends by itself, and they go on with its agents; supervisor: ${supervisor}`, async () => {
+    await using nodes = await startNodes({ KELPIE_SUPERVISOR: supervisor });
+    const { node1, node2 } = nodes;
+    const agentId = await agentAt(node1, node2);
+    const paused = node1.pid;
+    process.kill(paused, "SIGSTOP");
+    assert.deepEqual(await membersAt(node2.url, 1), ["node2 up"]);
+    assert.match(await answerFrom(node2.url, agentId, "Count to 3"), /1 2 3/);
+    process.kill(paused, "SIGCONT");
+    if (supervisor === "no") assert.equal(await node1.ended(), 4);
+    else {
+      for (const { url } of [node2, node1]) assert.deepEqual(await membersAt(url, 2), ["node1 up", "node2 up"]);
+      assert.notEqual(node1.pid, paused);
+    }
+  });
 
 test("Doctor looks at the cluster that a node would join", async () => {
   await using node1 = await ServerProcess.start({ KELPIE_NODE: "node1" });

@@ -1,0 +1,36 @@
+/**
+ * What a node of a cluster and its supervisor know of each other: the server's end.
+ *
+ * `kelpie serve` with a node's settings becomes its own supervisor, which starts `kelpie serve` again as its child. The
+ * two speak over the channel that Node opens between a process and its child. It closes with either of them, however it ends.
+ */
+import type { StorePlace } from "./open-store.ts";
+
+/** What the server tells. */
+export type Told =
+  /** Before it joins: which incarnation is dead when it ends, and where to say so. */
+  | { readonly kind: "incarnation"; readonly node: string; readonly place: StorePlace }
+  /** From now on it is worth starting again. `port`: where it serves its API, and is to serve it again. */
+  | { readonly kind: "ready"; readonly port: number };
+
+/** Names the supervisor and the port to a server: `<pid> <port>`. No setting, and never seen by the server's own children. */
+export const supervisedVariable = "KELPIE_SUPERVISED";
+
+export interface Supervisor {
+  /** 0 at the first start: as the settings say. */
+  readonly port: number;
+  tell(told: Told): void;
+}
+
+/** The supervisor of this process, if it has one. Once: its name is taken out of the variables. */
+export function takeSupervisor(): Supervisor | undefined {
+  const [pid, port] = (process.env[supervisedVariable] ?? "").split(" ").map(Number);
+  delete process.env[supervisedVariable];
+  // Another program's variables may have come down from a server; its supervisor is not this process's.
+  if (pid !== process.ppid || process.send === undefined) return undefined;
+  return {
+    port: port ?? 0,
+    // One that is gone is noticed by the channel's end.
+    tell: (told) => void (process.connected && process.send?.(told, () => {})),
+  };
+}

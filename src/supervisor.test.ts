@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface, type Interface } from "node:readline";
+import { test, type TestContext } from "node:test";
+import { type Member } from "./cluster/cluster.ts";
+import { memberWrite, readMember } from "./cluster/member-rows.ts";
+import { SqliteStore } from "./storage/sqlite-store.ts";
+import type { Told } from "./supervision.ts";
+import type { Start } from "./supervisor.child.ts";
+
+const ready: Told = { kind: "ready", port: 4321 };
+
+interface Supervised {
+  readonly folder: string;
+  readonly process: ChildProcess;
+  /** The next line of the server. */
+  line(): Promise<string>;
+  /** The next start of the server. */
+  started(): Promise<{ readonly pid: number; readonly port: number }>;
+  notes(): string;
+  /** The exit code, when neither of both runs any more. */
+  readonly closed: Promise<number | null>;
+}
+
+function supervise(t: TestContext, starts: readonly Start[], folder: string = temporaryFolder(t)): Supervised {
+  const [supervisor, server] = ["supervisor.ts", "supervisor.child.ts"].map((file) => join(import.meta.dirname, file));
+  const child = spawn(process.execPath, [supervisor!, server!, join(folder, "starts"), JSON.stringify(starts)], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  t.after(() => child.kill("SIGKILL"));
+  let notes = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (notes += text));
+  const lines: Interface = createInterface(child.stdout);
+  const waiting: AsyncIterator<string> = lines[Symbol.asyncIterator]();
+  const line = async (): Promise<string> => String((await waiting.next()).value);
+  return {
+    folder,
+    process: child,
+    line,
+    started: async () => JSON.parse(await line()) as { readonly pid: number; readonly port: number },
+    notes: () => notes,
+    closed: once(child, "close").then(([code]) => code as number | null),
+  };
+}
+
+function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), "kelpie-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+test("A server that is killed is dead in the store at once, and is started again on the port that it had", async (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, "kelpie.db");
+  const member: Member = {
+    node: "node1#1",
+    name: "node1",
+    state: "up",
+    address: null,
+    capacity: 1,
+    wire: { min: 1, max: 1 },
+    schema: { min: 1, max: 1 },
+    beat: 0,
+    joinedAt: 0,
+  };
+  await using store = await SqliteStore.open(path);
+  await store.commit({ id: "1", checks: [], writes: [memberWrite(member)] });
+  const told: Told[] = [{ kind: "incarnation", node: member.node, place: { kind: "sqlite", path } }, ready];
+  const supervised = supervise(t, [{ told }, {}], folder);
+  const first = await supervised.started();
+  assert.equal(first.port, 0);
+  assert.equal((await readMember(store, member.node))?.member.state, "up");
+  process.kill(first.pid, "SIGKILL");
+  const second = await supervised.started();
+  assert.notEqual(second.pid, first.pid);
+  assert.equal(second.port, 4321);
+  assert.equal((await readMember(store, member.node))?.member.state, "dead");
+  assert.match(supervised.notes(), /^kelpie: The server was ended by SIGKILL\. It is started again now\n$/);
+  supervised.process.kill("SIGTERM");
+  assert.equal(await supervised.closed, 0);
+});
+
+test("When the end cannot be told, it says so and starts the server again", async (t) => {
+  const folder = temporaryFolder(t);
+  const place = { kind: "sqlite", path: join(folder, "missing", "\0") } as const;
+  const supervised = supervise(t, [{ told: [{ kind: "incarnation", node: "node1#1", place }, ready], code: 1 }, {}]);
+  await supervised.started();
+  await supervised.started();
+  assert.match(
+    supervised.notes(),
+    /could not be told of the end of node1#1, and will see it by themselves: .*\n.*ended with exit code 1\. /,
+  );
+});
+
+test("One that ends again and again is started more and more slowly, and it says so", async (t) => {
+  const supervised = supervise(t, [{ told: [ready], code: 1 }, { code: 4 }, { code: 1 }, {}]);
+  for (let count = 0; count < 3; count++) await supervised.started();
+  supervised.process.kill("SIGTERM");
+  // The third has ended, or is told to: the pause before the fourth is four seconds long.
+  assert.ok([0, 1, 143].includes((await supervised.closed)!));
+  assert.match(
+    supervised.notes(),
+    /^kelpie: The server ended with exit code 1\. It is started again now\nkelpie: The server ended with exit code 4, 2 times in a row soon after its start\. It is started again in 1 s\n/,
+  );
+});
+
+for (const [what, start, code] of [
+  ["never was ready", { code: 1 }, 1],
+  ["finds its settings wrong", { told: [ready], code: 2 }, 2],
+  ["has stopped in order", { told: [ready], code: 0 }, 0],
+  ["was stopped at once by a second signal", { told: [ready], code: 130 }, 130],
+] satisfies [string, Start, number][])
+  test(`A server that ${what} is not started again`, async (t) => {
+    const supervised = supervise(t, [start]);
+    assert.equal(await supervised.closed, code);
+    assert.equal(supervised.notes(), "");
+  });
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+  test(`${signal} is passed on, and what the server ends with is passed up`, async (t) => {
+    const supervised = supervise(t, [{ told: [ready] }]);
+    await supervised.started();
+    supervised.process.kill(signal);
+    assert.equal(await supervised.line(), signal);
+    assert.equal(await supervised.closed, 0);
+  });
+
+test("A second signal ends a server at once that does not hear the first", async (t) => {
+  const supervised = supervise(t, [{ told: [ready], isDeaf: true }]);
+  await supervised.started();
+  supervised.process.kill("SIGINT");
+  assert.equal(await supervised.line(), "SIGINT");
+  // The same wish until some time has passed.
+  const again = setInterval(() => supervised.process.kill("SIGINT"), 50);
+  t.after(() => clearInterval(again));
+  assert.equal(await supervised.closed, 130);
+});
+
+test("A server whose supervisor is killed knows it", async (t) => {
+  const supervised = supervise(t, [{ told: [ready] }]);
+  await supervised.started();
+  supervised.process.kill("SIGKILL");
+  assert.equal(await supervised.line(), "alone");
+  await supervised.closed;
+});
