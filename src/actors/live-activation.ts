@@ -419,9 +419,6 @@ export class LiveActivation implements Activation, TurnHost {
   /** Answers after everything that the turn may have seen is durable, and the actor is claimed (L2, L3, L5). */
   #answer(envelope: Envelope, end: TurnEnd): void {
     const isPartly = (this.#turn?.durableParts ?? 0) > 0;
-    const { task } = envelope;
-    if (task.kind === "sent" && end.kind === "error")
-      this.inbox!.concluded(task.sent, this.#pipeline.addNow(this.inbox!.putOff(task.sent, end.error)));
     const batch = this.#pipeline.claims ? this.#pipeline.newest : this.#pipeline.addNow(emptyPart);
     if (batch !== undefined) this.#answerAfter(batch, envelope, end, isPartly);
     else if (this.#services.placement.holdsLease) {
