@@ -135,7 +135,14 @@ async function warmUp(candidate: Candidate): Promise<RowSize[]> {
 }
 
 async function call(candidate: Candidate, { callers, keys }: { callers: number; keys: number }, seed: number): Promise<CounterLoadResult> {
-  const asked: CounterLoad = { server: candidate.name, port: candidate.port, callers, keys, seed, milliseconds: numbers.seconds * 1_000 };
+  const asked: CounterLoad = {
+    server: candidate.name,
+    ports: [candidate.port],
+    callers,
+    keys,
+    seed,
+    milliseconds: numbers.seconds * 1_000,
+  };
   return await load.ask<CounterLoadResult>("load", asked);
 }
 

@@ -67,7 +67,8 @@ export class HttpCaller {
 }
 
 export interface Load {
-  readonly port: number;
+  /** The callers are shared out over these. */
+  readonly ports: readonly number[];
   readonly callers: number;
   readonly milliseconds: number;
 }
@@ -84,7 +85,9 @@ export async function runLoad(
   load: Load,
   next: () => { path: string; body: string; onReply: (body: string) => void },
 ): Promise<LoadResult> {
-  const callers = await Promise.all(Array.from({ length: load.callers }, () => HttpCaller.connect(load.port)));
+  const callers = await Promise.all(
+    Array.from({ length: load.callers }, (_, index) => HttpCaller.connect(load.ports[index % load.ports.length]!)),
+  );
   const latencies = new Samples();
   const begin = performance.now();
   const end = begin + load.milliseconds;
