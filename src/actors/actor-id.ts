@@ -17,6 +17,13 @@ export function validateActorType(type: string): void {
     throw new ActorMessageError(`An actor's type has 1 to 100 characters of a-z A-Z 0-9 . _ -, not ${shorten(type)}`);
 }
 
+/** @throws {ActorMessageError} `sender` cannot send to `id`. */
+export function validateReceiver(id: ActorId, sender: ActorId): void {
+  validateActorId(id);
+  if (id.project !== sender.project)
+    throw new ActorMessageError(`${describeActor(sender)} sends to actors of its own project only, not to ${describeActor(id)}`);
+}
+
 /** @throws {ActorMessageError} */
 export function validateInvocationId(id: string): void {
   if (!isText(id, 200)) throw new ActorMessageError(`An invocation id has 1 to 200 well-formed characters, not ${shorten(id)}`);

@@ -25,6 +25,7 @@ import {
 import { actorName, describeActor, validateActorId, validateActorType, validateInvocationId, validateTimeout } from "./actor-id.ts";
 import { readActorRecord } from "./actor-record.ts";
 import { reminderSlot } from "./actor-rows.ts";
+import { Courier } from "./courier.ts";
 import { Envelope, type Invocation, type Task } from "./envelope.ts";
 import { fingerprint } from "./fingerprint.ts";
 import { holderOf } from "./holder.ts";
@@ -34,8 +35,8 @@ import { Mailbox } from "./mailbox.ts";
 import { estimateBytes } from "./message-size.ts";
 import type { Placement } from "./placement.ts";
 import { RecencyList } from "./recency-list.ts";
-import { ReminderScheduler, type ReminderSharing } from "./reminder-scheduler.ts";
-import type { ActorServices } from "./services.ts";
+import { ReminderScheduler } from "./reminder-scheduler.ts";
+import type { ActorServices, NodeSharing } from "./services.ts";
 
 /** How far the search for an idle activation goes when there are too many. */
 const evictionSearchMax = 100;
@@ -43,6 +44,7 @@ const evictionSearchMax = 100;
 export class ActorRuntime implements Actors {
   readonly #services: ActorServices;
   readonly #scheduler: ReminderScheduler;
+  readonly #courier: Courier;
   readonly #types = new Map<string, ActorType>();
   readonly #activations = new Map<string, LiveActivation>();
   readonly #recency = new RecencyList<LiveActivation>();
@@ -61,27 +63,32 @@ export class ActorRuntime implements Actors {
     readonly environment: Environment;
     readonly placement: Placement;
     readonly limits?: Partial<ActorLimits>;
-    /** Absent: this node delivers all reminders. */
-    readonly reminders?: ReminderSharing;
+    /** Absent: this node has all slots. */
+    readonly sharing?: NodeSharing;
   }) {
     const limits = { ...defaultActorLimits, ...options.limits };
-    const { store, environment, placement, reminders } = options;
+    const { store, environment, placement, sharing } = options;
+    const ownsSlot = (slot: number): boolean => sharing?.ownsSlot(slot) ?? true;
     this.#scheduler = new ReminderScheduler({
       store,
       environment,
       limits,
-      ownsSlot: (slot) => reminders?.ownsSlot(slot) ?? true,
+      ownsSlot,
       deliver: async (id, reminder) => {
-        if (reminders === undefined) await this.remind(id, reminder);
-        else await reminders.deliver(id, reminder);
+        if (sharing === undefined) await this.remind(id, reminder);
+        else await sharing.deliver(id, reminder);
       },
     });
+    this.#courier = new Courier({ store, environment, ownsSlot, tell: async (id) => await (sharing ?? this).lookIntoInbox(id) });
     const reminderSet = (id: ActorId, due: number): void => {
       const slot = reminderSlot(id);
-      if (reminders === undefined || reminders.ownsSlot(slot)) this.#scheduler.notify(due);
-      else reminders.setElsewhere(slot, due);
+      if (sharing === undefined || sharing.ownsSlot(slot)) this.#scheduler.notify(due);
+      else sharing.setElsewhere(slot, due);
     };
-    this.#services = { store, environment, placement, limits, reminderSet };
+    const assertType = (id: ActorId): void => {
+      if (!this.#types.has(id.type)) throw this.#unknownTypeError(id);
+    };
+    this.#services = { store, environment, placement, limits, reminderSet, messageSent: (to) => this.#courier.tell(to), assertType };
   }
 
   /** Joins the placement and begins to deliver reminders. Register the types of actors first. */
@@ -96,6 +103,7 @@ export class ActorRuntime implements Actors {
     if (this.#state !== "new") throw new ActorsStoppedError("This node was stopped while it started");
     this.#state = "started";
     this.#scheduler.start();
+    this.#courier.start();
   }
 
   register<Message, Reply>(type: ActorType<Message, Reply>): void {
@@ -165,9 +173,15 @@ export class ActorRuntime implements Actors {
     await this.#send(id, { kind: "reminder", name: reminder.name, due: reminder.due }, {});
   }
 
-  /** This node delivers the reminders of other slots now; `early`: also those that another node has left behind. */
+  /** Makes an actor look into its inbox: resolves when it is sure to, unless its activation ends. */
+  async lookIntoInbox(id: ActorId): Promise<void> {
+    await this.#send(id, { kind: "look" }, {});
+  }
+
+  /** This node has other slots now; `early`: also reminders that another node has left behind are delivered. */
   remindersMoved(options: { readonly early: boolean }): void {
     this.#scheduler.lookAgain(options);
+    this.#courier.lookAgain();
   }
 
   /** A reminder of a slot of this node was set at another one. */
@@ -226,6 +240,7 @@ export class ActorRuntime implements Actors {
     this.#state = "stopping";
     this.#cancelSweep?.();
     this.#scheduler.stop();
+    this.#courier.stop();
     this.endAll(reason);
   }
 
@@ -296,6 +311,7 @@ export class ActorRuntime implements Actors {
     this.#recency.remove(ended);
     this.#leaving.delete(ended);
     this.#activations.delete(name);
+    if (ended.inbox?.isUnfinished === true) this.#courier.tell(id);
     const waiting = ended.takeWaiting();
     if (waiting.length === 0) return;
     assert(!this.#released.has(name), "Whoever releases an activation has taken what waits for it");
@@ -360,12 +376,13 @@ export class ActorRuntime implements Actors {
       return await placement.leave();
     }
     this.#scheduler.stop();
+    this.#courier.stop();
     const isOver = environment.clock.schedule(limits.stopMilliseconds, () => {
       for (const activation of this.#activations.values())
         activation.end(new ActivationLostError(`The node of ${describeActor(activation.id)} stopped before its work was done`));
     });
     const stops = [...this.#activations.values()].map((activation) => activation.stop(this.#notRunningError(activation.id)));
-    await Promise.all([...stops, this.#scheduler.stopped]);
+    await Promise.all([...stops, this.#scheduler.stopped, this.#courier.stopped]);
     isOver();
     await placement.leave();
   }

@@ -3,11 +3,12 @@ import { encodeJson } from "../base/json.ts";
 import type { Tuple } from "../base/tuple.ts";
 import { type Check, LimitError, type Store, type Write, writeSize } from "../storage/store.ts";
 import { Transaction } from "../storage/transaction.ts";
-import { ActivationLostError, type ActorId, type Reminder, type ScopedStore, type Turn } from "./actor.ts";
+import { ActivationLostError, type ActorId, type Origin, type Reminder, type ScopedStore, type Turn } from "./actor.ts";
 import { describeActor, validateReminderName } from "./actor-id.ts";
 import { dueKey, type DueRow, type InvocationRecord, type ReminderRow } from "./actor-rows.ts";
 import type { Abortable } from "./envelope.ts";
-import { batchReserveBytes, reminderPayloadBytesMax } from "./limits.ts";
+import { batchReserveBytes, reminderPayloadBytesMax, sentPerTurnMax } from "./limits.ts";
+import { assertRoom, type Outgoing, outgoing } from "./outgoing.ts";
 import { type OwnRows, reminderRowName, stateRowName } from "./own-rows.ts";
 import type { Part } from "./pending-batch.ts";
 
@@ -20,6 +21,9 @@ export interface TurnHost {
   makeDurable(turn: ActorTurn, part: Part): Promise<void>;
   /** Whether the actor's behaviour can be reminded. */
   readonly hasRemind: boolean;
+  readonly inboxMessages: number;
+  /** @throws {UnknownActorTypeError} @throws {ActorMessageError} */
+  assertReceives(id: ActorId): void;
 }
 
 type ReminderChange = { readonly due: number; readonly early: boolean; readonly payload: unknown } | undefined;
@@ -33,6 +37,7 @@ export class ActorTurn implements Turn, Abortable {
   #writes: Write[] = [];
   #writeBytes = 0;
   #reminders: Map<string, ReminderChange> | undefined;
+  #sent: Outgoing[] | undefined;
   #controller: AbortController | undefined;
   #abortReason: Error | undefined;
   #closed: string | undefined;
@@ -41,8 +46,11 @@ export class ActorTurn implements Turn, Abortable {
   /** A shared row had changed when a part of it was to become durable. */
   isConflicted = false;
 
-  constructor(host: TurnHost) {
+  readonly origin: Origin | undefined;
+
+  constructor(host: TurnHost, origin?: Origin) {
     this.#host = host;
+    this.origin = origin;
   }
 
   get state(): ScopedStore {
@@ -67,7 +75,13 @@ export class ActorTurn implements Turn, Abortable {
 
   /** Whether the turn has done nothing that would have to be sealed. */
   get isUntouched(): boolean {
-    return this.#shared === undefined && this.#writes.length === 0 && this.#reminders === undefined && (this.#state?.isUnchanged ?? true);
+    return (
+      this.#shared === undefined &&
+      this.#writes.length === 0 &&
+      this.#reminders === undefined &&
+      this.#sent === undefined &&
+      (this.#state?.isUnchanged ?? true)
+    );
   }
 
   write(...writes: readonly Write[]): void {
@@ -100,6 +114,18 @@ export class ActorTurn implements Turn, Abortable {
         throw new LimitError(`The payload of reminder ${name} has at most ${reminderPayloadBytesMax} bytes of JSON, not ${length}`);
     }
     this.#reminders.set(name, { due, early: earlyAfterRestart ?? false, payload });
+  }
+
+  send(id: ActorId, message: unknown): void {
+    this.assertOpen();
+    this.#host.assertReceives(id);
+    this.#sent ??= [];
+    if (this.#sent.length >= sentPerTurnMax)
+      throw new LimitError(`A turn of ${describeActor(this.#host.id)} sends at most ${sentPerTurnMax} messages`);
+    const sent = outgoing(this.#host.id, id, message);
+    this.limitBytes(this.#writeBytes + sent.bytes + (this.#state?.bytes ?? 0));
+    this.#writeBytes += sent.bytes;
+    this.#sent.push(sent);
   }
 
   async durable(): Promise<void> {
@@ -136,6 +162,11 @@ export class ActorTurn implements Turn, Abortable {
     if (!this.#reminders.has(reminder.name)) this.#reminders.set(reminder.name, undefined);
   }
 
+  /** Writes of the runtime itself that belong to the turn. */
+  writeOwn(writes: readonly Write[]): void {
+    this.#writes.push(...writes);
+  }
+
   /** Deletes the row in the order of time of a reminder that is not set for that time any more. */
   forgetDue(name: string, due: number): void {
     this.#writes.push({ kind: "delete", key: dueKey(this.#host.id, name, due) });
@@ -147,7 +178,7 @@ export class ActorTurn implements Turn, Abortable {
     if (bytes > most) throw new LimitError(`A turn of ${describeActor(this.#host.id)} writes at most ${most} bytes, not ${bytes}`);
   }
 
-  /** The bytes of what `write` was given so far. */
+  /** The bytes of what `write` and `send` were given so far. */
   get writeBytes(): number {
     return this.#writeBytes;
   }
@@ -155,18 +186,21 @@ export class ActorTurn implements Turn, Abortable {
   /**
    * Takes the writes since the last part, as one part of a batch; the turn goes on with none.
    *
-   * @throws {LimitError} They are more than one batch can hold.
+   * @throws {LimitError} They are more than one batch can hold. @throws {MailboxFullError} A receiver's inbox is full.
    */
   async seal(record?: { readonly invocation: string; readonly outcome: InvocationRecord }): Promise<Part> {
     // The reminders as they are set are read first: nothing is awaited between taking the writes and giving them out,
     // so a turn that does several things at once cannot lose one of them.
     const before = new Map<string, ReminderRow | undefined>();
     for (const name of this.#reminders?.keys() ?? []) before.set(name, await this.readReminder(name));
+    if (this.#sent !== undefined) await assertRoom(this.#host.store, this.#sent, this.#host.inboxMessages);
 
     const rows = this.#state?.take() ?? new Map<string, string | null>();
     const shared = this.#shared;
     const writes = [...this.#writes, ...(shared?.writes ?? [])];
     const checks = shared?.checks ?? [];
+    const sent = this.#sent;
+    this.#sent = undefined;
     this.#writes = [];
     this.#writeBytes = 0;
     this.#shared = undefined;
@@ -178,8 +212,9 @@ export class ActorTurn implements Turn, Abortable {
     for (const [name, text] of rows) bytes += this.#host.rows.prefixBytes + name.length + (text === null ? 0 : Buffer.byteLength(text));
     for (const write of writes) bytes += writeSize(write, this.#host.store.limits);
     for (const check of checks) bytes += check.key.length;
+    for (const message of sent ?? []) bytes += message.bytes;
     this.limitBytes(bytes);
-    return { rows, writes, checks, dues, bytes, ...(record === undefined ? {} : { record }) };
+    return { rows, writes, checks, dues, sent, bytes, ...(record === undefined ? {} : { record }) };
   }
 
   #sealReminders(before: ReadonlyMap<string, ReminderRow | undefined>, rows: Map<string, string | null>, writes: Write[]): number[] {

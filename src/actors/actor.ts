@@ -8,6 +8,9 @@
  * A4. A reply leaves after the batch with the writes of its turn, and of every turn before it, is durable.
  * A5. An envelope with an invocation id takes effect at most once, as long as its deduplication record lives.
  * A6. A reminder is delivered at least once after it is due, also after a restart; its turn deletes it.
+ * A7. A message that a turn sends is handled exactly once if the turn's writes became durable, and never otherwise:
+ *     after those that the same actor sent before to the same receiver. The turn that handles it takes it out of the
+ *     receiver's inbox in its own batch. One over which turns throw again and again is kept as a dead letter.
  */
 import type { Tuple } from "../base/tuple.ts";
 import type { Write } from "../storage/store.ts";
@@ -96,6 +99,8 @@ export interface Turn {
   readonly shared: Transaction;
   /** Aborts at the deadline, on `cancel`, and when the activation ends. */
   readonly signal: AbortSignal;
+  /** Of a message that another actor's turn has sent. Absent: somebody waits for the reply, or it is no message. */
+  readonly origin: Origin | undefined;
   /** Adds writes of rows that only this actor writes, such as index rows, to the turn's batch. Not of its own state. */
   write(...writes: readonly Write[]): void;
   /**
@@ -108,12 +113,35 @@ export interface Turn {
     reminder: { readonly due: number; readonly payload?: unknown; readonly earlyAfterRestart?: boolean } | undefined,
   ): void;
   /**
+   * Sends a message to an actor of the same project, which may be this one: a part of the turn's writes. The receiver
+   * handles it exactly once, wherever it is and whatever crashes, after what this actor sent to it before. Nobody gets
+   * its reply. When the receiver's turn throws, the message stays first of this sender's and is tried again after 1 s,
+   * then after twice as long, up to a minute; after 8 attempts it becomes a dead letter (`listDeadLetters`).
+   *
+   * A message is JSON of at most 64,000 bytes; a turn sends at most 1,000. A receiver whose inbox is full (10,000
+   * messages, about) makes the turn fail with a `MailboxFullError`.
+   *
+   * @throws {UnknownActorTypeError} This node has no such actors. @throws {ActorMessageError} @throws {LimitError}
+   */
+  send(id: ActorId, message: unknown): void;
+  /**
    * Resolves when the writes of the turns before this one, and those made so far in this one, are durable: what a
    * turn awaits before it lets anything leave the actor.
    *
    * @throws {ActivationLostError} @throws {ConflictError} `shared` rows have changed; the turn runs again.
    */
   durable(): Promise<void>;
+}
+
+/** Where a message comes from that a turn has sent. */
+export interface Origin {
+  readonly sender: ActorId;
+  /** Unlike that of every other message in the project, and the same for every attempt: for effects outside. */
+  readonly id: string;
+  /** When it was sent, Unix milliseconds. */
+  readonly at: number;
+  /** 1 at first; grows with each turn that threw. */
+  readonly attempt: number;
 }
 
 /** An actor's own rows. What was read or written stays in memory: the epoch protects it. Keys are relative to the actor. */

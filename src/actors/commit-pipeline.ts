@@ -25,6 +25,7 @@ import { describeActor } from "./actor-id.ts";
 import { type BucketSpan, type Header, headerKey, type InvocationRecord } from "./actor-rows.ts";
 import { recordInvocations } from "./deduplication.ts";
 import { gatheredBytesMax, gatheredTurnsMax } from "./limits.ts";
+import { inboxWrites, receivers } from "./outgoing.ts";
 import { OwnRows, type PendingRows, type RowTexts } from "./own-rows.ts";
 import { type BatchEnd, type Part, PendingBatch } from "./pending-batch.ts";
 import type { ActorServices } from "./services.ts";
@@ -172,10 +173,17 @@ export class CommitPipeline implements PendingRows {
       ...(span === undefined ? {} : { dedup: span }),
     };
     const key = headerKey(this.#id);
+    const { sent } = pending;
     const batch: Batch = {
       id: header.lastBatch,
       checks: [{ key, version: this.#version }, ...pending.checks],
-      writes: [{ kind: "set", key, value: encodeJson(header) }, ...this.#rowWrites(pending), ...pending.writes, ...writes],
+      writes: [
+        { kind: "set", key, value: encodeJson(header) },
+        ...this.#rowWrites(pending),
+        ...pending.writes,
+        ...writes,
+        ...(sent === undefined ? [] : inboxWrites(this.#id, sent, header.ver, at)),
+      ],
     };
     let end: BatchEnd;
     try {
@@ -196,7 +204,10 @@ export class CommitPipeline implements PendingRows {
     }
     this.#onItsWay = undefined;
     this.#sendNext();
-    for (const due of end.kind === "durable" ? pending.dues : []) this.#services.reminderSet(this.#id, due);
+    if (end.kind === "durable") {
+      for (const due of pending.dues) this.#services.reminderSet(this.#id, due);
+      if (sent !== undefined) for (const { id } of receivers(sent).values()) this.#services.messageSent(id);
+    }
     pending.end(end);
   }
 

@@ -1,11 +1,16 @@
 import type { Cancel, Environment } from "../environment/environment.ts";
 import { CancelledError, DeadlineExceededError, type Turn } from "./actor.ts";
+import type { Sent } from "./inbox.ts";
 import type { Mailbox } from "./mailbox.ts";
 
 /** What a turn is to do. */
 export type Task =
   | { readonly kind: "message"; readonly message: unknown }
   | { readonly kind: "reminder"; readonly name: string; readonly due: number }
+  /** Something has come into the inbox. */
+  | { readonly kind: "look" }
+  /** A message out of the inbox. */
+  | { readonly kind: "sent"; readonly sent: Sent }
   /** Work of the activation itself: it ends with it. */
   | { readonly kind: "own"; readonly work: (turn: Turn) => Promise<unknown> };
 

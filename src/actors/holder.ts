@@ -1,3 +1,5 @@
+import { ActorElsewhereError, type ActorId } from "./actor.ts";
+import { describeActor } from "./actor-id.ts";
 import type { Header } from "./actor-rows.ts";
 import type { Placement } from "./placement.ts";
 
@@ -9,4 +11,13 @@ export async function holderOf(header: Header, placement: Placement): Promise<st
   for (const node of [header.migrating?.to, header.owner])
     if (node !== undefined && (node === placement.node || (await placement.isAlive(node)))) return node;
   return undefined;
+}
+
+/** @throws {ActorElsewhereError} This node may not claim the actor: a newer Kelpie wrote it, or a living node holds it. */
+export async function assertClaimable(id: ActorId, header: Header, placement: Placement): Promise<void> {
+  if (header.schema > placement.schema.readable)
+    throw new ActorElsewhereError(`${describeActor(id)} was written by a newer Kelpie (schema ${header.schema}): update this node`);
+  const holder = await holderOf(header, placement);
+  if (holder !== undefined && holder !== placement.node)
+    throw new ActorElsewhereError(`${describeActor(id)} is held by node ${holder}, which is alive: ask that node, or stop it`, holder);
 }

@@ -4,6 +4,8 @@ export interface ActorLimits {
   readonly mailboxMessages: number;
   /** Estimated bytes of the messages that may wait for one actor. */
   readonly mailboxBytes: number;
+  /** Messages that other actors have sent to one actor and that wait in its inbox, about: several may be added at one time. */
+  readonly inboxMessages: number;
   /** Activations in memory, beyond which the least recently used idle ones leave. Busy ones are never ended for it. */
   readonly liveMax: number;
   /** An activation that is idle for so long leaves memory. */
@@ -23,6 +25,7 @@ export interface ActorLimits {
 export const defaultActorLimits: ActorLimits = {
   mailboxMessages: 1_000,
   mailboxBytes: 16_000_000,
+  inboxMessages: 10_000,
   liveMax: 100_000,
   idleMilliseconds: 300_000,
   cachedRows: 1_000,
@@ -42,6 +45,14 @@ export const keptReplyBytesMax = 64_000;
 /** A repeat is recognised for at least this long, and for at most twice as long. */
 export const deduplicationMilliseconds = 900_000;
 export const reminderPayloadBytesMax = 64_000;
+
+/** Of a message that one actor sends to another, as JSON, and how many a turn may send. */
+export const sentBytesMax = 64_000;
+export const sentPerTurnMax = 1_000;
+/** Turns that may throw over one such message before it becomes a dead letter. With the waits between them: two minutes. */
+export const sentAttemptsMax = 8;
+export const sentBackoffMillisecondsMin = 1_000;
+export const sentBackoffMillisecondsMax = 60_000;
 
 /** Room in a batch for the header and the deduplication rows that every batch carries. */
 export const batchReserveBytes = 100_000;

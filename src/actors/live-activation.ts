@@ -7,8 +7,8 @@
  * L4. When the activation ends, a task that has not started waits for the next activation; one that has is lost.
  * L5. An answer that waits for no batch leaves while this node holds its lease, or after the header was asked.
  */
-import type { Tuple } from "../base/tuple.ts";
-import type { Check, Store } from "../storage/store.ts";
+import type { Store } from "../storage/store.ts";
+import { checksHold } from "../storage/transaction.ts";
 import {
   type Activation,
   ActivationLostError,
@@ -16,23 +16,24 @@ import {
   ActorElsewhereError,
   type ActorId,
   type ActorType,
-  type Reminder,
   type ScopedStore,
   type Turn,
 } from "./actor.ts";
-import { describeActor } from "./actor-id.ts";
+import { describeActor, validateReceiver } from "./actor-id.ts";
 import { ActorTurn, type TurnHost } from "./actor-turn.ts";
 import { type InvocationRecord } from "./actor-rows.ts";
 import { CommitPipeline } from "./commit-pipeline.ts";
 import { invocationRecord } from "./deduplication.ts";
 import { Envelope, type Task } from "./envelope.ts";
-import { holderOf } from "./holder.ts";
+import { assertClaimable } from "./holder.ts";
 import { InvocationLookup } from "./invocation-lookup.ts";
-import { turnAttemptsMax } from "./limits.ts";
+import { Inbox, type Sent } from "./inbox.ts";
+import { timeoutMillisecondsDefault, turnAttemptsMax } from "./limits.ts";
 import { Mailbox } from "./mailbox.ts";
 import { handedOverBy, prepareToMove } from "./move.ts";
-import { type OwnRows, stateRowName } from "./own-rows.ts";
+import type { OwnRows } from "./own-rows.ts";
 import { type BatchEnd, emptyPart, isEmpty, type Part, type PendingBatch } from "./pending-batch.ts";
+import { runTask } from "./run-task.ts";
 import type { ActorServices } from "./services.ts";
 import { conflictError, isBug, lostError, partlyLostError, repeatedEnd, settle, stopError, type TurnEnd } from "./turn-end.ts";
 
@@ -56,6 +57,7 @@ export class LiveActivation implements Activation, TurnHost {
   readonly #pipeline: CommitPipeline;
   #actor: Actor | undefined;
   mailbox: Mailbox | undefined;
+  inbox: Inbox | undefined;
   #current: Envelope | undefined;
   #turn: ActorTurn | undefined;
   #controller: AbortController | undefined;
@@ -109,14 +111,7 @@ export class LiveActivation implements Activation, TurnHost {
   }
 
   get state(): Pick<ScopedStore, "get" | "list"> {
-    const { rows } = this;
-    return {
-      get: async <T>(key: Tuple): Promise<T | undefined> => {
-        const text = await rows.get(stateRowName(key));
-        return text === null ? undefined : (JSON.parse(text) as T);
-      },
-      list: async <T>(prefix: Tuple, options: Parameters<ScopedStore["list"]>[1]) => await rows.list<T>(prefix, options),
-    };
+    return this.rows.state;
   }
 
   async turn<T>(work: (turn: Turn) => Promise<T>): Promise<T> {
@@ -178,7 +173,7 @@ export class LiveActivation implements Activation, TurnHost {
    * are refused with `reason`.
    */
   async stop(reason: Error): Promise<void> {
-    this.#drop(reason, ["message", "reminder"]);
+    this.#drop(reason, ["message", "reminder", "look"]);
     await this.#finish();
     await this.#retire({ deactivate: true });
   }
@@ -211,6 +206,7 @@ export class LiveActivation implements Activation, TurnHost {
     this.#current?.reject((this.#turn?.durableParts ?? 0) > 0 ? partlyLostError(this.id, error) : error);
     this.#drop(lost, ["own"]);
     this.#controller?.abort(lost);
+    this.inbox?.close();
     this.#owner.activationEnded(this);
     this.#onQuiet?.();
   }
@@ -227,6 +223,15 @@ export class LiveActivation implements Activation, TurnHost {
 
   get hasRemind(): boolean {
     return this.#actor?.remind !== undefined;
+  }
+
+  get inboxMessages(): number {
+    return this.#services.limits.inboxMessages;
+  }
+
+  assertReceives(id: ActorId): void {
+    validateReceiver(id, this.id);
+    this.#services.assertType(id);
   }
 
   async makeDurable(turn: ActorTurn, part: Part): Promise<void> {
@@ -253,11 +258,14 @@ export class LiveActivation implements Activation, TurnHost {
       if (this.#actor === undefined) await this.#activate();
       while (this.#lost === undefined && this.#retirement === undefined) {
         const envelope = this.mailbox?.first();
-        if (envelope === undefined) break;
-        await this.#handle(envelope);
+        if (envelope !== undefined) await this.#handle(envelope);
+        // One from each in turn: neither who calls nor who sends can keep the other waiting.
+        if (this.#looks) await this.#handleSent(await this.inbox!.next());
+        else if (envelope === undefined) break;
       }
     } catch (error) {
-      this.#drop(error, ["message", "reminder", "own"]);
+      if (error instanceof ActorElsewhereError) this.#services.environment.probe("actors.heldElsewhere");
+      this.#drop(error, ["message", "reminder", "look", "own"]);
       this.end(new ActivationLostError(`${describeActor(this.id)} could not be activated`, { cause: error, tookNoEffect: true }));
     }
     this.#isWorking = false;
@@ -272,15 +280,8 @@ export class LiveActivation implements Activation, TurnHost {
   async #activate(): Promise<void> {
     const { placement, environment } = this.#services;
     const header = await this.#pipeline.open();
-    if (header !== undefined && header.schema > placement.schema.readable)
-      throw new ActorElsewhereError(`${describeActor(this.id)} was written by a newer Kelpie (schema ${header.schema}): update this node`);
     if (header !== undefined) {
-      const holder = await holderOf(header, placement);
-      if (holder !== undefined && holder !== placement.node)
-        throw new ActorElsewhereError(
-          `${describeActor(this.id)} is held by node ${holder}, which is alive: ask that node, or stop it`,
-          holder,
-        );
+      await assertClaimable(this.id, header, placement);
       if (header.owner !== placement.node) environment.probe("actors.takenOver");
       if (header.ver !== this.#handedOver?.ver) this.#handedOver = undefined;
     }
@@ -289,7 +290,33 @@ export class LiveActivation implements Activation, TurnHost {
     this.#actor = actor;
   }
 
+  /** Whether to look into the inbox: on its way out, an activation leaves that to the next one. */
+  get #looks(): boolean {
+    return this.inbox?.hasMore === true && !this.#isStopping && this.#lost === undefined && this.#retirement === undefined;
+  }
+
+  async #handleSent(sent: Sent | undefined): Promise<void> {
+    if (sent === undefined || this.#lost !== undefined) return;
+    const { environment } = this.#services;
+    const envelope = new Envelope({ kind: "sent", sent });
+    // What became of it is in the batch: nobody waits for a reply.
+    envelope.outcome.catch(() => undefined);
+    envelope.limitTime(environment, timeoutMillisecondsDefault, () => describeActor(this.id));
+    envelope.start();
+    environment.probe("actors.sentReceived");
+    this.#current = envelope;
+    await this.#perform(envelope);
+    this.#current = undefined;
+    this.#turn = undefined;
+  }
+
   async #handle(envelope: Envelope): Promise<void> {
+    if (envelope.task.kind === "look") {
+      if (!envelope.start()) return;
+      (this.inbox ??= new Inbox(this.id, this.#services, () => this.#work())).want();
+      envelope.resolve(undefined);
+      return;
+    }
     if (envelope.invocation !== undefined) {
       let record: InvocationRecord | undefined;
       try {
@@ -319,10 +346,11 @@ export class LiveActivation implements Activation, TurnHost {
   async #perform(envelope: Envelope): Promise<void> {
     const { environment } = this.#services;
     for (let attempt = 1; this.#lost === undefined; attempt++) {
-      const turn = new ActorTurn(this);
+      const { task } = envelope;
+      const turn = new ActorTurn(this, task.kind === "sent" ? task.sent.origin : undefined);
       this.#turn = turn;
       envelope.runs(turn);
-      const end = await this.#runTurn(envelope.task, turn);
+      const end = await runTask(this.#actor!, task, turn, environment);
       if (this.#lost !== undefined) return;
       turn.close("it has ended");
       try {
@@ -340,30 +368,6 @@ export class LiveActivation implements Activation, TurnHost {
     }
   }
 
-  async #runTurn(task: Task, turn: ActorTurn): Promise<TurnEnd> {
-    try {
-      const actor = this.#actor!;
-      if (task.kind === "message") return { kind: "reply", reply: await actor.receive(task.message, turn) };
-      if (task.kind === "own") return { kind: "reply", reply: await task.work(turn) };
-      return { kind: "reply", reply: await this.#remind(actor, task, turn) };
-    } catch (error) {
-      return { kind: "error", error };
-    }
-  }
-
-  async #remind(actor: Actor, due: { readonly name: string; readonly due: number }, turn: ActorTurn): Promise<void> {
-    const row = await turn.readReminder(due.name);
-    if (row?.due !== due.due) {
-      turn.forgetDue(due.name, due.due);
-      return;
-    }
-    if (actor.remind === undefined) throw new Error(`${describeActor(this.id)} has no remind method, and its reminder ${due.name} is due`);
-    const reminder: Reminder = { name: due.name, due: row.due, payload: row.payload };
-    await actor.remind(reminder, turn);
-    turn.delivered(reminder);
-    this.#services.environment.probe("actors.reminderDelivered");
-  }
-
   /** Commits what the turn has written, and sees to it that its caller is answered then. */
   async #conclude(envelope: Envelope, turn: ActorTurn, end: TurnEnd): Promise<"answered" | "conflict"> {
     if (turn.isConflicted) {
@@ -373,24 +377,26 @@ export class LiveActivation implements Activation, TurnHost {
     }
     if (end.kind === "error") {
       // An error that came of rows which were not so at any one time is no answer.
-      if (turn.durableParts === 0 && !(await this.#holds(turn.sharedChecks))) return "conflict";
+      if (turn.durableParts === 0 && !(await checksHold(this.store, turn.sharedChecks))) return "conflict";
       this.#answer(envelope, end);
       if (isBug(end.error)) this.#discard(end.error);
       return "answered";
     }
-    if (turn.isUntouched && (envelope.invocation?.recordOnlyWrites ?? true)) {
+    const { invocation, task } = envelope;
+    if (task.kind === "sent") turn.writeOwn(this.inbox!.consume(task.sent));
+    if (turn.isUntouched && (invocation?.recordOnlyWrites ?? true)) {
       this.#answer(envelope, end);
       return "answered";
     }
-    const { invocation } = envelope;
     const part = await turn.seal(invocation && { invocation: invocation.id, outcome: invocationRecord(invocation.message, end.reply) });
     if (isEmpty(part)) {
       // One row was so when it was read; several must have been so at one time.
-      if (part.checks.length > 1 && !(await this.#holds(part.checks))) return "conflict";
+      if (part.checks.length > 1 && !(await checksHold(this.store, part.checks))) return "conflict";
       this.#answer(envelope, end);
       return "answered";
     }
     const batch = await this.#commit(part);
+    if (task.kind === "sent") this.inbox!.concluded(task.sent, batch);
     // Without a batch the activation has ended, and the caller been told.
     if (batch === undefined) return "answered";
     if (part.checks.length > 0 && (await this.#ended(batch))?.kind === "conflict") {
@@ -409,16 +415,12 @@ export class LiveActivation implements Activation, TurnHost {
     return this.#pipeline.addNow(part);
   }
 
-  /** Whether the rows are still as they were read, all at one time. */
-  async #holds(checks: readonly Check[]): Promise<boolean> {
-    if (checks.length === 0) return true;
-    const answers = await this.#services.store.read(checks.map(({ key }) => ({ key })));
-    return checks.every((check, index) => (answers[index]?.[0]?.version ?? null) === check.version);
-  }
-
   /** Answers after everything that the turn may have seen is durable, and the actor is claimed (L2, L3, L5). */
   #answer(envelope: Envelope, end: TurnEnd): void {
     const isPartly = (this.#turn?.durableParts ?? 0) > 0;
+    const { task } = envelope;
+    if (task.kind === "sent" && end.kind === "error")
+      this.inbox!.concluded(task.sent, this.#pipeline.addNow(this.inbox!.putOff(task.sent, end.error)));
     const batch = this.#pipeline.claims ? this.#pipeline.newest : this.#pipeline.addNow(emptyPart);
     if (batch !== undefined) this.#answerAfter(batch, envelope, end, isPartly);
     else if (this.#services.placement.holdsLease) {

@@ -26,8 +26,10 @@ export class Mailbox {
 
   /** @throws {MailboxFullError} `describe` names the actor. */
   push(envelope: Envelope, limits: ActorLimits, describe: () => string): void {
-    // An actor's own turns have as much room again: callers must not keep it from finishing what it has begun.
-    const messagesMax = envelope.task.kind === "own" ? 2 * limits.mailboxMessages : limits.mailboxMessages;
+    // An actor's own turns have as much room again: callers must not keep it from finishing what it has begun. Nor from
+    // looking into its inbox.
+    const { kind } = envelope.task;
+    const messagesMax = kind === "own" || kind === "look" ? 2 * limits.mailboxMessages : limits.mailboxMessages;
     if (this.#waiting.size >= messagesMax)
       throw new MailboxFullError(`Cannot deliver to ${describe()}: ${this.#waiting.size} messages are waiting`, retryAfterMilliseconds);
     if (this.#bytes + envelope.bytes > limits.mailboxBytes)

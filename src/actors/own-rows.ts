@@ -60,6 +60,17 @@ export class OwnRows {
     return concatBytes(this.#prefix(name), Buffer.from(name.slice(1), "latin1"));
   }
 
+  /** The actor's state as it is without a turn. */
+  get state(): Pick<ScopedStore, "get" | "list"> {
+    return {
+      get: async <T>(key: Tuple): Promise<T | undefined> => {
+        const text = await this.get(stateRowName(key));
+        return text === null ? undefined : (JSON.parse(text) as T);
+      },
+      list: async <T>(prefix: Tuple, options: Parameters<ScopedStore["list"]>[1]) => await this.list<T>(prefix, options),
+    };
+  }
+
   async get(name: string, turn?: RowTexts): Promise<string | null> {
     const known = this.#known(name, turn);
     if (known !== undefined) return known;

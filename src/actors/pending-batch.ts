@@ -1,5 +1,6 @@
 import type { Check, Write } from "../storage/store.ts";
 import type { InvocationRecord } from "./actor-rows.ts";
+import type { Outgoing } from "./outgoing.ts";
 
 /** What one turn adds to a batch. */
 export interface Part {
@@ -10,17 +11,18 @@ export interface Part {
   readonly checks: readonly Check[];
   /** When the reminders that the turn set are due. */
   readonly dues: readonly number[];
+  readonly sent: readonly Outgoing[] | undefined;
   /** What to keep of a named invocation. */
   readonly record?: { readonly invocation: string; readonly outcome: InvocationRecord };
   readonly bytes: number;
 }
 
 /** Of a turn that leaves no writes, for a batch that only claims the actor. */
-export const emptyPart: Part = { rows: new Map(), writes: [], checks: [], dues: [], bytes: 0 };
+export const emptyPart: Part = { rows: new Map(), writes: [], checks: [], dues: [], sent: undefined, bytes: 0 };
 
 /** Whether a part writes nothing. */
 export function isEmpty(part: Part): boolean {
-  return part.rows.size === 0 && part.writes.length === 0 && part.record === undefined;
+  return part.rows.size === 0 && part.writes.length === 0 && part.sent === undefined && part.record === undefined;
 }
 
 /** How a batch ended: `conflict` is a shared row that had changed; nothing was written then. */
@@ -33,6 +35,7 @@ export class PendingBatch {
   readonly checks: Check[] = [];
   readonly records: Map<string, InvocationRecord> = new Map();
   readonly dues: number[] = [];
+  sent: Outgoing[] | undefined;
   bytes = 0;
   turns = 0;
   #end: BatchEnd | undefined;
@@ -44,6 +47,7 @@ export class PendingBatch {
     this.writes.push(...part.writes);
     this.checks.push(...part.checks);
     this.dues.push(...part.dues);
+    if (part.sent !== undefined) (this.sent ??= []).push(...part.sent);
     if (part.record !== undefined) this.records.set(part.record.invocation, part.record.outcome);
     this.bytes += part.bytes;
     this.turns++;

@@ -11,7 +11,7 @@ import { type Activation, ActivationLostError, ActorElsewhereError, ActorsStoppe
 import { ActorRuntime } from "./actor-runtime.ts";
 import { type Header, headerKey, reminderSlot } from "./actor-rows.ts";
 import type { Placement } from "./placement.ts";
-import type { ReminderSharing } from "./reminder-scheduler.ts";
+import type { NodeSharing } from "./services.ts";
 
 type Work = (turn: Turn, activation: Activation) => Promise<unknown>;
 
@@ -57,7 +57,7 @@ class TestPlacement implements Placement {
 
 let nodes = 0;
 
-async function start(options: { readonly store?: Store; readonly reminders?: ReminderSharing } = {}): Promise<{
+async function start(options: { readonly store?: Store; readonly sharing?: NodeSharing } = {}): Promise<{
   readonly runtime: ActorRuntime;
   readonly placement: TestPlacement;
   readonly store: FaultyStore;
@@ -70,7 +70,7 @@ async function start(options: { readonly store?: Store; readonly reminders?: Rem
     store,
     environment,
     placement,
-    ...(options.reminders === undefined ? {} : { reminders: options.reminders }),
+    ...(options.sharing === undefined ? {} : { sharing: options.sharing }),
   });
   runtime.register(Anything);
   await runtime.start();
@@ -309,12 +309,13 @@ test("A node delivers the reminders of its own slots, and tells of those that it
   const elsewhere: (readonly [slot: number, due: number])[] = [];
   let owns = false;
   const delivered: string[] = [];
-  const reminders: ReminderSharing = {
+  const sharing: NodeSharing = {
     ownsSlot: () => owns,
     deliver: async (id, { name, isEarly }) => void delivered.push(`${id.key} ${name} ${isEarly}`),
     setElsewhere: (slot, due) => void elsewhere.push([slot, due]),
+    lookIntoInbox: async () => {},
   };
-  const { runtime, environment } = await start({ reminders });
+  const { runtime, environment } = await start({ sharing });
   const due = environment.clock.now() + 1_000;
   await runtime.invoke(one, (async (turn) => {
     turn.remind("a", { due });

@@ -10,6 +10,7 @@ export const reminderSetMethod = "reminder-set";
 export const admitMethod = "admit";
 export const takeOverMethod = "take-over";
 export const inspectMethod = "inspect";
+export const lookMethod = "look-into-inbox";
 
 export interface InvokeCall {
   readonly id: ActorId;

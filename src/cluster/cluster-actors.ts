@@ -13,7 +13,8 @@ import { actorName, describeActor, validateTimeout } from "../actors/actor-id.ts
 import { ActorRuntime } from "../actors/actor-runtime.ts";
 import { holderOf } from "../actors/holder.ts";
 import { type ActorLimits, defaultActorLimits, timeoutMillisecondsDefault } from "../actors/limits.ts";
-import { pollMilliseconds, type ReminderSharing } from "../actors/reminder-scheduler.ts";
+import { pollMilliseconds } from "../actors/reminder-scheduler.ts";
+import type { NodeSharing } from "../actors/services.ts";
 import type { Environment } from "../environment/environment.ts";
 import type { Store } from "../storage/store.ts";
 import type { CallTable } from "./call-table.ts";
@@ -25,6 +26,7 @@ import {
   inspectMethod,
   type InvokeCall,
   invokeMethod,
+  lookMethod,
   type RemindCall,
   reminderSetMethod,
   remindMethod,
@@ -57,7 +59,7 @@ export interface ClusterActorsOptions {
   readonly affinity?: ((id: ActorId) => string | undefined) | undefined;
 }
 
-export class ClusterActors implements Actors, ReminderSharing {
+export class ClusterActors implements Actors, NodeSharing {
   /** The actors of this node. */
   readonly runtime: ActorRuntime;
   readonly migration: Migration;
@@ -77,7 +79,7 @@ export class ClusterActors implements Actors, ReminderSharing {
     this.#environment = environment;
     this.#placement = placement;
     this.#transport = transport;
-    this.runtime = new ActorRuntime({ store, environment, placement, limits, reminders: this });
+    this.runtime = new ActorRuntime({ store, environment, placement, limits, sharing: this });
     this.migration = new Migration({ store, environment, membership, transport, runtime: this.runtime, liveMax: limits.liveMax });
     this.#locator = new ActorLocator({ store, environment, placement, migration: this.migration, affinity });
     this.#router = new Router({
@@ -92,6 +94,7 @@ export class ClusterActors implements Actors, ReminderSharing {
     calls.onRequest(remindMethod, async (body) => await this.#remindHere(body));
     calls.onRequest(cancelMethod, async (body) => this.#cancelHere(new Body(body)));
     calls.onRequest(reminderSetMethod, async (body) => this.runtime.reminderSet(new Body(body).integer("due")));
+    calls.onRequest(lookMethod, async (body) => await this.#lookHere(new Body(body)));
     calls.onRequest(admitMethod, async () => this.migration.admits());
     calls.onRequest(inspectMethod, async (body) => this.runtime.look(new Body(body).id) ?? null);
     calls.onRequest(takeOverMethod, async (body) => await this.#takeOver(new Body(body)));
@@ -176,7 +179,7 @@ export class ClusterActors implements Actors, ReminderSharing {
     await this.runtime[Symbol.asyncDispose]();
   }
 
-  // The reminders of this node's slots.
+  // The reminders and inboxes of this node's slots.
 
   ownsSlot(slot: number): boolean {
     return this.#placement.ownsSlot(slot);
@@ -203,6 +206,16 @@ export class ClusterActors implements Actors, ReminderSharing {
     const earliest = this.#hints.get(owner.node);
     this.#hints.set(owner.node, Math.min(due, earliest ?? due));
     if (earliest === undefined) void this.#sendHints(owner.node, owner.address);
+  }
+
+  async lookIntoInbox(id: ActorId): Promise<void> {
+    await this.#router.deliver({
+      id,
+      timeoutMilliseconds: timeoutMillisecondsDefault,
+      isRepeatable: () => true,
+      here: async () => await this.runtime.lookIntoInbox(id),
+      there: async (address, options) => void (await this.#transport.request(address, lookMethod, { id }, options)),
+    });
   }
 
   /** Only reminders of actors whose node has ended are delivered before they are due. @throws {ActorElsewhereError} */
@@ -259,6 +272,12 @@ export class ClusterActors implements Actors, ReminderSharing {
     const { id } = body;
     await this.#assertHere(id);
     await this.runtime.remind(id, { name: body.text("name"), due: body.integer("due") });
+    return null;
+  }
+
+  async #lookHere({ id }: Body): Promise<null> {
+    await this.#assertHere(id);
+    await this.runtime.lookIntoInbox(id);
     return null;
   }
 

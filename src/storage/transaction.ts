@@ -154,6 +154,13 @@ export async function transact<T>(
   }
 }
 
+/** Whether rows are still as they were read, all at one time. */
+export async function checksHold(store: Store, checks: readonly Check[]): Promise<boolean> {
+  if (checks.length === 0) return true;
+  const answers = await store.read(checks.map(({ key }) => ({ key })));
+  return checks.every((check, index) => (answers[index]?.[0]?.version ?? null) === check.version);
+}
+
 /**
  * Commits `batch`, again and again while its outcome is unknown (S4).
  *
