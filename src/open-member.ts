@@ -3,6 +3,7 @@ import { HostProcessTable } from "./actors/host-process-table.ts";
 import { agentErrors } from "./agents/agent-errors.ts";
 import { checkCertificates } from "./cluster/check-certificates.ts";
 import { answerJoins, storeIdOf, verifyStore } from "./cluster/join.ts";
+import { meetMembers } from "./cluster/meet-members.ts";
 import { openCluster } from "./cluster/open-cluster.ts";
 import { type ClusterSettings, describeStore, enterByInvitation, enterFirst, transportOf } from "./join-cluster.ts";
 import type { NodeOptions, OpenNode } from "./open-node.ts";
@@ -36,6 +37,7 @@ export async function openMember(options: NodeOptions, settings: ClusterSettings
       witness: processes,
       limits: options.actorLimits ?? {},
       errors: agentErrors,
+      isSecure: settings.certificates !== undefined,
       transport: (node) => transportOf(settings, secret, environment, node),
       onFenced: settings.onFenced,
     }),
@@ -60,7 +62,10 @@ export async function openMember(options: NodeOptions, settings: ClusterSettings
         return cluster.placement.isDraining;
       },
     },
-    start: () => cluster.start(),
+    start: async () => {
+      await meetMembers(store, cluster.transport);
+      await cluster.start();
+    },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };
 }

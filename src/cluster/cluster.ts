@@ -31,6 +31,8 @@ export interface Member {
   readonly capacity: number;
   readonly wire: { readonly min: number; readonly max: number };
   readonly schema: { readonly min: number; readonly max: number };
+  /** It speaks TLS with other nodes, as all of a cluster do or none. Absent: it does not. */
+  readonly isSecure?: boolean;
   /** Grows with each renewal, so that a renewal changes the row. */
   readonly beat: number;
   /** The process, for others on its host, which see it end. */

@@ -292,15 +292,44 @@ for (const [kind, range, message] of [
     const world = new World();
     await world.up("a");
     const joined = world.start("b", { [kind]: range }).joined;
-    await assert.rejects(joined, (error) => error instanceof IncompatibleNodeError && message.test(error.message));
+    const refused = assert.rejects(joined, (error) => error instanceof IncompatibleNodeError && message.test(error.message));
+    await world.time.advance(defaultTimings.renew * 2);
+    await refused;
     assert.deepEqual(await world.states(), ["a up"]);
   });
+
+for (const isSecure of [true, false])
+  test(`A node ${isSecure ? "with" : "without"} TLS does not join nodes ${isSecure ? "without" : "with"} it`, async () => {
+    const world = new World();
+    await world.up("a", { isSecure: !isSecure });
+    const message = isSecure ? /speaks no TLS with other nodes, and this one does: stop that node/ : /KELPIE_CLUSTER_CERTIFICATE/;
+    const joined = world.start("b", { isSecure }).joined;
+    const refused = assert.rejects(joined, (error) => error instanceof IncompatibleNodeError && message.test(error.message));
+    await world.time.advance(defaultTimings.renew * 2);
+    await refused;
+    assert.deepEqual(await world.states(), ["a up"]);
+    await world.up("c", { isSecure: !isSecure });
+  });
+
+test("What a dead node was keeps none from starting, once it is certain that it is dead", async () => {
+  const world = new World();
+  const first = await world.up("a", { isSecure: true, wire: { min: 1, max: 1 } });
+  first.membership.abandon();
+  const second = world.start("b", { wire: { min: 2, max: 2 } });
+  await world.time.advance(eviction - 1_000);
+  assert.deepEqual(await world.states(), ["a up"]);
+  await world.time.advance(2_000);
+  await second.joined;
+  assert.deepEqual(await world.states(), ["a dead", "b up"]);
+});
 
 test("A rolling update: nodes of versions 1, then 1 to 2, then 2 live together, one step at a time", async () => {
   const world = new World();
   const old = await world.up("old", { wire: { min: 1, max: 1 } });
   await world.up("both", { wire: { min: 1, max: 2 } });
-  await assert.rejects(world.start("new", { wire: { min: 2, max: 2 } }).joined, IncompatibleNodeError);
+  const refused = assert.rejects(world.start("new", { wire: { min: 2, max: 2 } }).joined, IncompatibleNodeError);
+  await world.time.advance(defaultTimings.renew * 2);
+  await refused;
   await old.membership.leave();
   await world.up("new", { wire: { min: 2, max: 2 } });
 });

@@ -17,7 +17,6 @@ import {
   type ClusterTimings,
   defaultTimings,
   evictionMilliseconds,
-  IncompatibleNodeError,
   type Member,
   type MemberState,
   NodeFencedError,
@@ -39,6 +38,7 @@ import {
   readName,
 } from "./member-rows.ts";
 import { Observations } from "./observations.ts";
+import { incompatibility } from "./incompatibility.ts";
 import { declareDead, reportDead } from "./report-dead.ts";
 import { raiseRowSchema, refuseNewerRows, rowSchemaCheck } from "./row-schema.ts";
 import type { NodeAddress } from "./transport.ts";
@@ -76,6 +76,8 @@ export interface MembershipOptions {
   readonly wire?: VersionRange;
   readonly schema?: VersionRange;
   readonly witness?: Witness;
+  /** Whether this node speaks TLS with others; not by default. */
+  readonly isSecure?: boolean;
 }
 
 export interface MembershipListener {
@@ -158,11 +160,14 @@ export class Membership {
       const rows = await readCluster(store);
       this.#observations.observe(rows.members, environment.clock.elapsed());
       const { schema } = this;
-      const { wire = protocol } = this.#options;
-      for (const { member } of rows.members) if (member.state !== "dead") refuseIncompatible(member, { wire, schema });
+      const { wire = protocol, isSecure = false } = this.#options;
       refuseNewerRows(rows.schema, schema.max);
+      for (const { member } of rows.members) {
+        const reason = member.state === "dead" ? undefined : incompatibility(member, { wire, schema, isSecure });
+        if (reason !== undefined) await this.#awaitEndOf(member.node, () => reason);
+      }
       const name = await readName(store, this.name);
-      if (name.node !== undefined) await this.#awaitEndOf(name.node);
+      if (name.node !== undefined) await this.#awaitEndOf(name.node, (member) => nameTaken(this.name, member));
       const member: Member = {
         node: this.node,
         name: this.name,
@@ -171,6 +176,7 @@ export class Membership {
         capacity: this.#options.capacity ?? 1,
         wire,
         schema,
+        ...(isSecure ? { isSecure } : {}),
         beat: 0,
         ...(this.#options.witness === undefined ? {} : { process: this.#options.witness.self }),
         joinedAt: environment.clock.now(),
@@ -453,18 +459,15 @@ export class Membership {
     if (hasChanged) this.#listener?.membersChanged({ up, died });
   }
 
-  /** Resolves when the node that has this one's name is dead. @throws {NodeNameTakenError} It is not. */
-  async #awaitEndOf(node: string): Promise<void> {
+  /** Resolves when a node that is in the way is dead, as it may be since long. Throws what `isAlive` gives if it is not. */
+  async #awaitEndOf(node: string, isAlive: (member: Member) => Error): Promise<void> {
     const { store, environment } = this.#options;
     let first: MemberRow | undefined;
     for (;;) {
       const row = await readMember(store, node);
       if (row === undefined || row.member.state === "dead") return;
       first ??= row;
-      if (row.version !== first.version)
-        throw new NodeNameTakenError(
-          `A node called ${this.name} is alive (${node}, at ${row.member.address ?? "no address"}): start this one under another name, or stop that one`,
-        );
+      if (row.version !== first.version) throw isAlive(row.member);
       const now = environment.clock.elapsed();
       this.#observations.observe([row], now);
       const why = this.#whyDead(row, now);
@@ -475,21 +478,14 @@ export class Membership {
 
   async #commit(batch: Omit<Batch, "id">): ReturnType<typeof commitUntilKnown> {
     const { store, environment } = this.#options;
-    return await commitUntilKnown(store, environment, { id: environment.random.uuid(), ...batch });
+    // When the store comes back after an outage, the others wait for a renewal no longer than for any.
+    const options = { pauseMillisecondsMax: this.timings.renew / 2 };
+    return await commitUntilKnown(store, environment, { id: environment.random.uuid(), ...batch }, options);
   }
 }
 
-/** @throws {IncompatibleNodeError} */
-function refuseIncompatible(member: Member, own: { readonly wire: VersionRange; readonly schema: VersionRange }): void {
-  for (const kind of ["wire", "schema"] as const) {
-    const what = kind === "wire" ? "protocol" : "rows";
-    if (own[kind].max < member[kind].min)
-      throw new IncompatibleNodeError(
-        `Node ${member.node} needs version ${member[kind].min} of the ${what}, and this one has at most ${own[kind].max}: update this node`,
-      );
-    if (own[kind].min > member[kind].max)
-      throw new IncompatibleNodeError(
-        `Node ${member.node} has at most version ${member[kind].max} of the ${what}, and this one needs ${own[kind].min}: update that node first`,
-      );
-  }
+function nameTaken(name: string, { node, address }: Member): NodeNameTakenError {
+  return new NodeNameTakenError(
+    `A node called ${name} is alive (${node}, at ${address ?? "no address"}): start this one under another name, or stop that one`,
+  );
 }

@@ -7,7 +7,7 @@ import type { Membership } from "./membership.ts";
 import type { NodeDrain, Refusal } from "./node-drain.ts";
 import { NodeUnreachableError, type Transport, type Wire } from "./transport.ts";
 
-const statusMethod = "node-status";
+export const statusMethod = "node-status";
 const drainMethod = "node-drain";
 const undoDrainMethod = "node-undo-drain";
 const statusMilliseconds = 1_000;

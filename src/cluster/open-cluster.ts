@@ -28,6 +28,8 @@ export interface ClusterOptions {
   readonly schema?: VersionRange;
   /** Sees nodes of this host end, so that they are dead at once. */
   readonly witness?: Witness;
+  /** Whether the transport speaks TLS; not by default. */
+  readonly isSecure?: boolean;
   /** `strict`: no answer depends on a clock; each one that needs no commit costs a read. `lease` by default. */
   readonly reads?: "lease" | "strict";
   readonly limits?: Partial<ActorLimits>;

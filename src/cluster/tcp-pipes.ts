@@ -102,8 +102,10 @@ export class TcpPipes implements Pipes {
       this.#keep(socket);
       if (secure !== undefined) this.#limitHandshakes(socket);
     });
-    server.on("tlsClientError", (error: Error, socket: net.Socket) => {
-      environment.log.write("info", "A connection of a node ended", { from: remoteOf(socket), why: error.message });
+    server.on("tlsClientError", (error: NodeJS.ErrnoException, socket: net.Socket) => {
+      const isPlain = error.code === "ERR_SSL_WRONG_VERSION_NUMBER";
+      const why = isPlain ? "What came is no TLS: this node has a certificate, and whoever called it has none" : error.message;
+      environment.log.write(isPlain ? "warn" : "info", "A connection of a node ended", { from: remoteOf(socket), why });
     });
     if (this.#files !== undefined)
       this.#files.onChange = (certificates) => (server as tls.Server).setSecureContext({ ...certificates, minVersion: "TLSv1.3" });
@@ -188,7 +190,7 @@ const networkErrors = /^(E(CONN|HOST|NET|ADDR)\w+|ETIMEDOUT|EPIPE|ENOTFOUND|EAI_
 function dialError(address: NodeAddress, error: NodeJS.ErrnoException, isSecure: boolean): Error {
   if (isSecure && error.code !== undefined && !networkErrors.test(error.code))
     return new HandshakeError(
-      `Cannot join ${address}: its certificate is not one that the cluster's authority has signed, or it speaks no TLS (${error.code}: ${error.message}). ` +
+      `Cannot join ${address}: its certificate is not one that the cluster's authority has signed, or it speaks no TLS (${error.code}: ${error.message.trim()}). ` +
         `Give that node a certificate of this cluster, or this node its authority`,
       { cause: error },
     );
