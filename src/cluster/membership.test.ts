@@ -235,6 +235,27 @@ test("After an outage of the store, members that lived through it are not declar
   assert.ok(a.membership.holdsLease && b.membership.holdsLease);
 });
 
+test("After an outage that lost answers, members renew before the others could take them to be dead", async () => {
+  for (let outage = 20_000; outage < 40_000; outage += 1_000) {
+    const world = new World();
+    const members = [await world.up("a"), await world.up("b")];
+    for (const { store } of members) {
+      store.readFault = () => true;
+      store.commitFault = () => "unknownLost";
+    }
+    await world.time.advance(outage);
+    for (const { store } of members) {
+      store.readFault = () => false;
+      store.commitFault = () => undefined;
+    }
+    await world.time.advance(defaultTimings.renew);
+    assert.ok(
+      members.every(({ membership }) => membership.holdsLease),
+      `after ${outage} ms`,
+    );
+  }
+});
+
 test("A renewal whose answer is lost is known for what it was", async () => {
   const world = new World();
   const a = await world.up("a");

@@ -162,15 +162,21 @@ export async function checksHold(store: Store, checks: readonly Check[]): Promis
 }
 
 /**
- * Commits `batch`, again and again while its outcome is unknown (S4).
+ * Commits `batch`, again and again while its outcome is unknown (S4), with pauses that grow to `pauseMillisecondsMax`.
  *
  * @throws {StoreUnavailableError} Certainly not applied.
- * @throws {CommitUnknownError} Still unknown after about 20 seconds.
+ * @throws {CommitUnknownError} Still unknown after 12 attempts: by default about 20 seconds.
  */
-export async function commitUntilKnown(store: Store, environment: Environment, batch: Batch): Promise<CommitOutcome> {
+export async function commitUntilKnown(
+  store: Store,
+  environment: Environment,
+  batch: Batch,
+  { pauseMillisecondsMax = 5_000 }: { readonly pauseMillisecondsMax?: number } = {},
+): Promise<CommitOutcome> {
   let unknown: CommitUnknownError | undefined;
   for (let attempt = 0; attempt < 12; attempt++) {
-    if (attempt > 0) await environment.clock.sleep(Math.min(10 * 2 ** attempt, 5_000) * (0.5 + environment.random.fraction() / 2));
+    const pause = Math.min(10 * 2 ** attempt, pauseMillisecondsMax);
+    if (attempt > 0) await environment.clock.sleep(pause * (0.5 + environment.random.fraction() / 2));
     try {
       const outcome = await store.commit(batch);
       if (unknown !== undefined) environment.probe("storage.unknownSettled");
