@@ -27,7 +27,7 @@ import { recordInvocations } from "./deduplication.ts";
 import { gatheredBytesMax, gatheredTurnsMax } from "./limits.ts";
 import { inboxWrites, receivers } from "./outgoing.ts";
 import { OwnRows, type PendingRows, type RowTexts } from "./own-rows.ts";
-import { type BatchEnd, type Part, PendingBatch } from "./pending-batch.ts";
+import { type BatchEnd, ended, type Part, PendingBatch } from "./pending-batch.ts";
 import type { ActorServices } from "./services.ts";
 
 /** With the waits between them, attempts take about 20 seconds. */
@@ -114,7 +114,7 @@ export class CommitPipeline implements PendingRows {
    */
   async add(part: Part): Promise<PendingBatch | undefined> {
     // A batch gathers only while another one is on its way.
-    while (!this.#hasRoomFor(part)) await ended(this.#onItsWay!);
+    while (!this.#hasRoomFor(part)) await ended(this.#onItsWay);
     return this.addNow(part);
   }
 
@@ -300,8 +300,4 @@ export class CommitPipeline implements PendingRows {
       this.#services.environment.log.write("error", "A commit failed in an unexpected way", { actor, error });
     return new ActivationLostError(`Whether the turn of ${actor} took effect is unknown`, { cause: error });
   }
-}
-
-function ended(batch: PendingBatch): Promise<BatchEnd> {
-  return new Promise((resolve) => batch.whenEnded(resolve));
 }

@@ -32,10 +32,10 @@ import { timeoutMillisecondsDefault, turnAttemptsMax } from "./limits.ts";
 import { Mailbox } from "./mailbox.ts";
 import { handedOverBy, prepareToMove } from "./move.ts";
 import type { OwnRows } from "./own-rows.ts";
-import { type BatchEnd, emptyPart, isEmpty, type Part, type PendingBatch } from "./pending-batch.ts";
+import { emptyPart, ended, isEmpty, type Part, type PendingBatch } from "./pending-batch.ts";
 import { runTask } from "./run-task.ts";
 import type { ActorServices } from "./services.ts";
-import { conflictError, isBug, lostError, partlyLostError, repeatedEnd, settle, stopError, type TurnEnd } from "./turn-end.ts";
+import { conflictError, isBug, lostError, partlyLostError, repeatedEnd, settle, settleAfter, stopError, type TurnEnd } from "./turn-end.ts";
 
 /** Who has made an activation, and is told of its end. */
 export interface ActivationOwner {
@@ -235,7 +235,7 @@ export class LiveActivation implements Activation, TurnHost {
   }
 
   async makeDurable(turn: ActorTurn, part: Part): Promise<void> {
-    const end = await this.#ended(isEmpty(part) && this.#pipeline.claims ? this.#pipeline.newest : await this.#commit(part));
+    const end = await ended(isEmpty(part) && this.#pipeline.claims ? this.#pipeline.newest : await this.#commit(part));
     if (this.#lost !== undefined) throw lostError(this.id, this.#lost);
     if (end?.kind === "failed") throw end.error;
     if (end?.kind !== "conflict") return;
@@ -399,12 +399,12 @@ export class LiveActivation implements Activation, TurnHost {
     if (task.kind === "sent") this.inbox!.concluded(task.sent, batch);
     // Without a batch the activation has ended, and the caller been told.
     if (batch === undefined) return "answered";
-    if (part.checks.length > 0 && (await this.#ended(batch))?.kind === "conflict") {
+    if (part.checks.length > 0 && (await ended(batch))?.kind === "conflict") {
       if (turn.durableParts === 0) return "conflict";
       this.#answer(envelope, { kind: "error", error: conflictError(this.id) });
       return "answered";
     }
-    this.#answerAfter(batch, envelope, end, turn.durableParts > 0);
+    settleAfter(batch, envelope, end, { id: this.id, isPartly: turn.durableParts > 0 });
     return "answered";
   }
 
@@ -422,7 +422,7 @@ export class LiveActivation implements Activation, TurnHost {
     if (task.kind === "sent" && end.kind === "error")
       this.inbox!.concluded(task.sent, this.#pipeline.addNow(this.inbox!.putOff(task.sent, end.error)));
     const batch = this.#pipeline.claims ? this.#pipeline.newest : this.#pipeline.addNow(emptyPart);
-    if (batch !== undefined) this.#answerAfter(batch, envelope, end, isPartly);
+    if (batch !== undefined) settleAfter(batch, envelope, end, { id: this.id, isPartly });
     else if (this.#services.placement.holdsLease) {
       this.#services.environment.probe("actors.answeredByLease");
       settle(envelope, end);
@@ -449,15 +449,6 @@ export class LiveActivation implements Activation, TurnHost {
     });
     envelope.reject(isPartly ? partlyLostError(this.id, error) : error);
     this.end(error);
-  }
-
-  /** `isPartly`: an earlier part of the turn is durable, so that its failure is not one that left nothing. */
-  #answerAfter(batch: PendingBatch, envelope: Envelope, end: TurnEnd, isPartly: boolean): void {
-    batch.whenEnded((batchEnd) => {
-      if (batchEnd.kind === "durable") settle(envelope, end);
-      else if (batchEnd.kind === "conflict") envelope.reject(conflictError(this.id));
-      else envelope.reject(isPartly ? partlyLostError(this.id, batchEnd.error) : batchEnd.error);
-    });
   }
 
   // Its end.
@@ -501,9 +492,5 @@ export class LiveActivation implements Activation, TurnHost {
 
   #noteQuiet(): void {
     if (!this.isBusy) this.#onQuiet?.();
-  }
-
-  async #ended(batch: PendingBatch | undefined): Promise<BatchEnd | undefined> {
-    return batch && (await new Promise((resolve) => batch.whenEnded(resolve)));
   }
 }

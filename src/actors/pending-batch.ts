@@ -64,3 +64,8 @@ export class PendingBatch {
     for (const waiter of this.#waiters.splice(0)) waiter(end);
   }
 }
+
+/** Resolves when `batch` has ended; at once without one. */
+export async function ended(batch: PendingBatch | undefined): Promise<BatchEnd | undefined> {
+  return batch && (await new Promise((resolve) => batch.whenEnded(resolve)));
+}

@@ -5,12 +5,30 @@ import { ActivationLostError, type ActorId, ActorsStoppedError, InvocationIdReus
 import { describeActor } from "./actor-id.ts";
 import type { InvocationRecord } from "./actor-rows.ts";
 import type { Envelope, Invocation } from "./envelope.ts";
+import type { PendingBatch } from "./pending-batch.ts";
 
 export type TurnEnd = { readonly kind: "reply"; readonly reply: unknown } | { readonly kind: "error"; readonly error: unknown };
 
 export function settle(envelope: Envelope, end: TurnEnd): void {
   if (end.kind === "reply") envelope.resolve(end.reply);
   else envelope.reject(end.error);
+}
+
+/**
+ * Settles when `batch` has ended. `isPartly`: an earlier part of the turn is durable, so that its failure is not one that
+ * left nothing.
+ */
+export function settleAfter(
+  batch: PendingBatch,
+  envelope: Envelope,
+  end: TurnEnd,
+  { id, isPartly }: { readonly id: ActorId; readonly isPartly: boolean },
+): void {
+  batch.whenEnded((batchEnd) => {
+    if (batchEnd.kind === "durable") settle(envelope, end);
+    else if (batchEnd.kind === "conflict") envelope.reject(conflictError(id));
+    else envelope.reject(isPartly ? partlyLostError(id, batchEnd.error) : batchEnd.error);
+  });
 }
 
 /** What no caller can have caused by what it asked for, as opposed to an error that an actor throws on purpose. */
