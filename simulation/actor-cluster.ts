@@ -8,6 +8,7 @@ import { defaultActorLimits } from "../src/actors/limits.ts";
 import type { ProcessTable } from "../src/actors/process-table.ts";
 import { SingleNodePlacement } from "../src/actors/single-node-placement.ts";
 import type { Batch, Store } from "../src/storage/store.ts";
+import { RemoteError } from "../src/cluster/transport.ts";
 import type { Incarnation, SimulatedProcess } from "./process.ts";
 import type { RandomStream } from "./random.ts";
 import type { CallOutcome, World } from "./world.ts";
@@ -330,7 +331,8 @@ export class Client {
       if (outcome.kind === "lost") isDoubtful = true;
       else {
         const { error } = outcome;
-        if (request.ownErrors?.includes(error.name)) {
+        const name = error instanceof RemoteError ? error.remoteName : error.name;
+        if (request.ownErrors?.includes(name)) {
           world.operations++;
           return { kind: "error", error };
         }

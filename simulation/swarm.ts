@@ -1,4 +1,5 @@
 /** What a run is like, drawn from its seed: each fault is on or off, and its rate differs, so that runs explore different corners. */
+import { type ClusterSwarm, drawClusterSwarm, withoutClusterFaults } from "./cluster/cluster-swarm.ts";
 import { type ModelFaults, noModelFaults } from "./scripted-model.ts";
 import { noOutsideFaults, type OutsideFaults } from "./effects.ts";
 import type { KeyedRandom, RandomStream } from "./random.ts";
@@ -35,6 +36,8 @@ export interface SwarmOptions {
   readonly patienceMilliseconds: number;
   /** How long the store answers nobody; 0: never. */
   readonly outageMilliseconds: number;
+  /** What only clusters of nodes have. */
+  readonly cluster: ClusterSwarm;
   /** Without any fault: then nothing may be late either. */
   readonly isCalm: boolean;
   /** When faults stop: from then on everything has to end. */
@@ -83,6 +86,7 @@ export function drawSwarm(random: KeyedRandom): SwarmOptions {
     cachedRows: stream.pick([1, 4, 1_000]),
     outageMilliseconds: stream.chance(0.25) ? stream.pick([500, 5_000, 40_000]) : 0,
     isCalm: false,
+    cluster: drawClusterSwarm(random, storeLatencyMilliseconds.highest),
   };
   return stream.chance(0.1) ? withoutFaults(options) : options;
 }
@@ -99,6 +103,7 @@ export function withoutFaults(options: SwarmOptions): SwarmOptions {
     outageMilliseconds: 0,
     crashEveryMilliseconds: 0,
     pauseEveryMilliseconds: 0,
+    cluster: withoutClusterFaults(options.cluster),
   };
 }
 

@@ -2,6 +2,7 @@
 import type { Batch, CommitOutcome, Store } from "../src/storage/store.ts";
 import type { FoundationDbClient } from "../src/storage/foundationdb-client.ts";
 import type { ActorType } from "../src/actors/actor.ts";
+import type { Cluster, ClusterOptions } from "../src/cluster/open-cluster.ts";
 import type { Tool } from "../src/tools/tool.ts";
 import { OutsideWorld } from "./effects.ts";
 import { Kernel } from "./kernel.ts";
@@ -31,6 +32,10 @@ export interface Mutant {
   wrapTool?(tool: Tool): Tool;
   /** What the process table says, given the truth. */
   isRunning?(truth: boolean): boolean;
+  /** Changes what a node of a cluster is opened with. */
+  clusterOptions?(options: ClusterOptions, incarnation: Incarnation): ClusterOptions;
+  /** Changes a node of a cluster before it starts. */
+  changeCluster?(cluster: Cluster, incarnation: Incarnation): void;
   readonly isMailboxUnbounded?: boolean;
   /** Runtimes beside each other in one process, under one node's name. 1 by default. */
   readonly runtimesPerProcess?: number;

@@ -1,0 +1,127 @@
+/** What clients do to actors of a cluster: most of it is what they do to those of single processes. */
+import type { ActorId } from "../../src/actors/actor.ts";
+import type { OpenActors } from "../actor-cluster.ts";
+import type { Workload } from "../run.ts";
+import type { SwarmOptions } from "../swarm.ts";
+import { runBank } from "../workloads/bank.ts";
+import { runLogs } from "../workloads/logs.ts";
+import { runReminders } from "../workloads/reminders.ts";
+import type { World } from "../world.ts";
+import { type CellKind, readOf, runCells } from "./cells.ts";
+import { checkLiveness } from "./liveness.ts";
+import { type ClusterSetup, SimulatedCluster } from "./simulated-cluster.ts";
+
+/** Faults last so long: clients spread what they do over them. */
+const faultsUntil = 12_000;
+
+type RegisterOperation =
+  | { readonly kind: "read" }
+  | { readonly kind: "write"; readonly value: string }
+  | { readonly kind: "compare-and-set"; readonly expected: string; readonly value: string };
+
+const register: CellKind<string, RegisterOperation> = {
+  initial: "",
+  read: { kind: "read" },
+  draw: (random, unique, seen) =>
+    random.chance(0.5) ? { kind: "write", value: unique } : { kind: "compare-and-set", expected: seen, value: unique },
+  apply: (value, operation) => {
+    if (operation.kind === "read") return { value, reply: value };
+    if (operation.kind === "write") return { value: operation.value, reply: null };
+    const isEqual = value === operation.expected;
+    return { value: isEqual ? operation.value : value, reply: isEqual };
+  },
+  effectOf: (operation) => JSON.stringify(operation),
+};
+
+type CounterOperation = { readonly kind: "read" } | { readonly kind: "add" };
+
+const counter: CellKind<number, CounterOperation> = {
+  initial: 0,
+  read: { kind: "read" },
+  draw: () => ({ kind: "add" }),
+  apply: (value, { kind }) => (kind === "read" ? { value, reply: value } : { value: value + 1, reply: value + 1 }),
+  effectOf: ({ kind }) => kind,
+};
+
+/** What every workload over a cluster makes of what the seed drew. */
+export function asCluster(swarm: SwarmOptions): SwarmOptions {
+  const { nodes, thinkMilliseconds, operationsPerClient } = swarm.cluster;
+  return {
+    ...swarm,
+    processes: nodes,
+    keys: Math.min(swarm.keys, 3),
+    thinkMilliseconds,
+    operationsPerClient,
+    faultsUntil,
+    outageMilliseconds: Math.min(swarm.outageMilliseconds, 5_000),
+    // A node in a loop of crashes is one of the cluster's own faults.
+    crashEveryMilliseconds: swarm.crashEveryMilliseconds && Math.max(1_000, swarm.crashEveryMilliseconds),
+    mailboxMax: Math.max(8, swarm.mailboxMax),
+  };
+}
+
+/** Runs a workload over a cluster, and sees to it that the cluster is well afterwards. */
+async function overCluster(
+  world: World,
+  run: (world: World, open: OpenActors) => Promise<void>,
+  options: {
+    readonly setup?: ClusterSetup;
+    readonly message: (id: ActorId) => unknown;
+    readonly opened?: (cluster: SimulatedCluster) => void;
+  },
+): Promise<void> {
+  let cluster: SimulatedCluster | undefined;
+  await run(world, (_, types) => {
+    cluster = new SimulatedCluster(world, types, options.setup);
+    options.opened?.(cluster);
+    return cluster;
+  });
+  await checkLiveness(cluster!, options.message);
+}
+
+export const clusterRegister: Workload = {
+  name: "cluster-register",
+  checks: "registers of a cluster are linearizable, with reads from memory under leases, whatever its clocks and links do",
+  options: asCluster,
+  run: (world) => overCluster(world, (_, open) => runCells(world, open, register), { message: () => readOf(register) }),
+};
+
+export const clusterCounter: Workload = {
+  name: "cluster-counter",
+  checks: "each increment that was acknowledged is there once, over failovers, retries and lost answers",
+  options: asCluster,
+  run: (world) => overCluster(world, (_, open) => runCells(world, open, counter), { message: () => readOf(counter) }),
+};
+
+export const clusterAppend: Workload = {
+  name: "cluster-append",
+  checks: "logs of a cluster are linearizable, and what a reply tells of is durable when it leaves",
+  options: asCluster,
+  run: (world) => overCluster(world, runLogs, { message: () => ({ kind: "read", entry: "afterwards", waits: 0 }) }),
+};
+
+export const clusterBank: Workload = {
+  name: "cluster-bank",
+  checks: "transfers between rows that actors of several nodes share are whole and happen once",
+  options: asCluster,
+  run: (world) => overCluster(world, runBank, { message: () => ({ kind: "audit", id: "afterwards", accounts: world.swarm.keys + 1 }) }),
+};
+
+export const clusterReminders: Workload = {
+  name: "cluster-reminders",
+  checks: "reminders arrive once and by themselves, whichever node has their slot and whichever has the actor",
+  options: (swarm) => withoutJumps(asCluster(swarm)),
+  run: (world) => {
+    let message = 0;
+    return overCluster(world, runReminders, { message: () => ({ name: "afterwards", payload: `afterwards ${++message}` }) });
+  },
+};
+
+/** Where reminders are waited for: when one is due is a matter of the wall clock that it was set by. */
+function withoutJumps(swarm: SwarmOptions): SwarmOptions {
+  const { cluster } = swarm;
+  const faults = cluster.faults.filter((fault) => fault !== "wall-clock jump");
+  return { ...swarm, cluster: { ...cluster, faults, rateError: Math.min(cluster.rateError, cluster.timings.rateError) } };
+}
+
+export const clusterWorkloads: readonly Workload[] = [clusterRegister, clusterCounter, clusterAppend, clusterBank, clusterReminders];
