@@ -57,6 +57,11 @@ export class Worker implements AsyncDisposable {
     });
   }
 
+  /** SIGKILL: it finishes nothing. */
+  kill(): void {
+    this.#process.kill("SIGKILL");
+  }
+
   /** Asks the process to end, and ends it if it does not. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
