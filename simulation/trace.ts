@@ -1,5 +1,3 @@
-import { hashText } from "./random.ts";
-
 /** What happened in a run, as a hash that grows with every event; and as lines, when somebody wants to read them. */
 export class Trace {
   /** The last lines, if they are kept. */
@@ -14,8 +12,15 @@ export class Trace {
 
   add(time: number, kind: string, who: string, details: string): void {
     const line = `${time} ${kind} ${who} ${details}`;
-    this.#low = hashText(line, this.#low);
-    this.#high = hashText(line, this.#high ^ this.#low);
+    let [low, high] = [this.#low, this.#high];
+    // Two hashes of 32 bits in one pass, the second mixed with the first: there is no cheap arithmetic of 64 bits.
+    for (let at = 0; at < line.length; at++) {
+      const character = line.charCodeAt(at);
+      low = Math.imul(low ^ character, 0x01000193);
+      high = Math.imul(high ^ character, 0x85ebca6b) + low;
+    }
+    this.#low = low >>> 0;
+    this.#high = high >>> 0;
     if (this.#linesMax === 0) return;
     this.lines.push(line);
     if (this.lines.length > this.#linesMax) this.lines.shift();
