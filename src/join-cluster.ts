@@ -8,6 +8,7 @@ import { makeSecret, readSecret } from "./cluster/secret-file.ts";
 import { TcpTransport } from "./cluster/tcp-transport.ts";
 import type { Transport } from "./cluster/transport.ts";
 import type { Environment } from "./environment/environment.ts";
+import { holdProcess } from "./environment/hold-process.ts";
 import { placeOf, type StorePlace } from "./open-store.ts";
 import { isLoopbackName } from "./server/authentication.ts";
 import { type ClusterAnswer, clusterSchema } from "./server/routes/cluster.ts";
@@ -53,6 +54,12 @@ export interface JoinableCluster {
 
 const clusterName = "kelpie";
 const lookMilliseconds = 10_000;
+/** How long a node waits for the one that it joins: both may have been started at the same time. */
+const patienceMilliseconds = 30_000;
+const pauseMilliseconds = 250;
+
+/** No node answers there now; one may in a moment. */
+class NobodyAnswersError extends JoinError {}
 
 /** A node that may be the first. */
 export function enterFirst(settings: ClusterSettings, place: StorePlace, environment: Environment): Entry {
@@ -76,9 +83,7 @@ export async function enterByInvitation(
   parts: { readonly environment: Environment; readonly machine: string },
 ): Promise<Entry> {
   const { environment, machine } = parts;
-  const { node, members, store } = await lookAt(settings.join, settings.apiKey);
-  const address = members.find((member) => member.node === node)?.address;
-  if (address == null) throw new JoinError(`The node at ${settings.join} is about to leave its cluster: join at another one`);
+  const { address, store } = await awaitMember(settings, environment);
   refuseUnreachable(settings, address);
   // What it says is only believed once it has proved to know the secret; but what cannot work is said now.
   const told = storeToJoin({ store, storeId: "" }, { address, machine });
@@ -86,6 +91,42 @@ export async function enterByInvitation(
   await using transport = transportOf(settings, secret, environment, `${settings.name}, joining`);
   const invitation = await askToJoin(transport, address);
   return { place: placeToJoin(invitation, own, { address, machine }), invitation, secret: () => secret };
+}
+
+/** Waits for a member that answers where this node is to join. Only for what may pass: another answer is an answer. */
+async function awaitMember(
+  { join, apiKey }: ClusterSettings & { readonly join: string },
+  { clock, log }: Environment,
+): Promise<{ readonly address: string; readonly store: ClusterView["store"] }> {
+  const release = holdProcess();
+  const startedAt = clock.elapsed();
+  try {
+    for (let isFirst = true; ; isFirst = false) {
+      try {
+        return await memberAt(join, apiKey);
+      } catch (error) {
+        if (!(error instanceof NobodyAnswersError)) throw error;
+        const seconds = patienceMilliseconds / 1_000;
+        if (clock.elapsed() - startedAt >= patienceMilliseconds)
+          throw new JoinError(`${error.message}. This node has waited for ${seconds} s`, { cause: error });
+        if (isFirst) log.write("warn", "Waiting for the node that this one joins", { join, seconds, because: error.message });
+      }
+      await clock.sleep(pauseMilliseconds);
+    }
+  } finally {
+    release();
+  }
+}
+
+/** @throws {JoinError} */
+async function memberAt(
+  origin: string,
+  apiKey: string | undefined,
+): Promise<{ readonly address: string; readonly store: ClusterView["store"] }> {
+  const { node, members, store } = await lookAt(origin, apiKey);
+  const address = members.find((member) => member.node === node)?.address;
+  if (address == null) throw new NobodyAnswersError(`The node at ${origin} is about to leave its cluster: join at another one`);
+  return { address, store };
 }
 
 export function transportOf(
@@ -126,10 +167,11 @@ export async function lookAt(origin: string, apiKey: string | undefined): Promis
       signal: AbortSignal.timeout(lookMilliseconds),
     });
   } catch (error) {
-    const { message, cause } = error as Error;
-    throw new JoinError(`No Kelpie answers at ${origin}: ${(cause as NodeJS.ErrnoException | undefined)?.code ?? message}`, {
-      cause: error,
-    });
+    const { message, cause } = error as Error & { readonly cause?: NodeJS.ErrnoException };
+    // What has no code is no trouble of the network: an answer that is not HTTP, a port that is no web server's.
+    if (cause !== undefined && cause.code === undefined)
+      throw new JoinError(`No Kelpie can be asked at ${origin}: ${cause.message}`, { cause: error });
+    throw new NobodyAnswersError(`No Kelpie answers at ${origin}: ${cause?.code ?? message}`, { cause: error });
   }
   if (response.status === 401) throw new JoinError(`The Kelpie at ${origin} asks for its key: set KELPIE_API_KEY to the same one`);
   const answer = clusterSchema.safeParse(await response.json().catch(() => undefined));

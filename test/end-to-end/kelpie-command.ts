@@ -15,6 +15,8 @@ export interface CommandOptions {
   readonly input?: string;
   /** Sees the process and what it has printed so far, each time it prints something. */
   readonly watch?: (output: string, child: ChildProcessWithoutNullStreams) => void;
+  /** The same for its notes. */
+  readonly watchNotes?: (notes: string, child: ChildProcessWithoutNullStreams) => void;
 }
 
 export async function kelpie(args: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
@@ -25,7 +27,10 @@ export async function kelpie(args: readonly string[], options: CommandOptions = 
     output += text;
     options.watch?.(output, child);
   });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (notes += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    notes += text;
+    options.watchNotes?.(notes, child);
+  });
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on("error", reject);
     child.on("close", resolve);

@@ -1,15 +1,16 @@
 /** Two processes are one Kelpie over one store file, with nothing set but a name and where to join. */
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ServerProcess } from "../../examples/start-server.ts";
 import { type ApiMessage, StreamCutError } from "../../src/cli/api-client.ts";
 import { followRun } from "../../src/cli/follow-run.ts";
 import { answerFrom, clientOf, clusterAt, membersAt, newAgent } from "./cluster-client.ts";
-import { kelpie } from "./kelpie-command.ts";
+import { kelpie, type Outcome } from "./kelpie-command.ts";
 
 const variables = { KELPIE_DEMO_TOKEN_MILLISECONDS: "5", KELPIE_LEAVE_SECONDS: "0" };
 
@@ -137,7 +138,7 @@ test("Doctor looks at the cluster that a node would join", async () => {
   const found = await look(node1.url);
   assert.equal(found.code, 0);
   assert.match(found.output, /cluster +node1 over \S+kelpie\.db/);
-  const lost = await look("127.0.0.1:1");
+  const lost = await look(`127.0.0.1:${(await freePorts())[0]}`);
   assert.equal(lost.code, 1);
   assert.match(lost.output, /No Kelpie answers/);
 });
@@ -151,7 +152,6 @@ test("A node that cannot join says why in one line", async () => {
   const other = join(alone.folder, "other");
   for (const [args, variables, note] of [
     [["--join", alone.url], {}, /runs alone: start it with KELPIE_NODE/],
-    [["--join", "127.0.0.1:1"], {}, /No Kelpie answers at http:\/\/127\.0\.0\.1:1: /],
     [["--join", named.url], {}, /Cannot read the secret of the cluster .*KELPIE_CLUSTER_SECRET/],
     [["--join", named.url], { KELPIE_CLUSTER_SECRET: "another-secret-of-someone" }, /secret/],
     [["--join", named.url, "--data", other], { KELPIE_CLUSTER_SECRET: "a-secret-of-sixteen" }, /leave --data out/],
@@ -164,6 +164,30 @@ test("A node that cannot join says why in one line", async () => {
     assert.match(outcome.notes, /^error: [^\n]*\n$/);
   }
   assert.equal(existsSync(other), false);
+});
+
+test("A node that is started before the one that it joins waits for it, and says so", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "kelpie-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const [port] = await freePorts();
+  const stop = new AbortController();
+  const discover = { KELPIE_DISCOVER_LOCAL: "no" };
+  let first: Promise<Outcome> | undefined;
+  const startFirst = (): void => {
+    first ??= kelpie(["serve", "--port", port, "--data", folder, "--node", "node1"], {
+      variables: discover,
+      watch: (_output, child) => stop.signal.addEventListener("abort", () => child.kill("SIGTERM")),
+    });
+  };
+  const second = await kelpie(["serve", "--port", "0", "--node", "node2", "--join", `localhost:${port}`], {
+    variables: discover,
+    watchNotes: (notes) => notes.includes("Waiting for the node that this one joins") && startFirst(),
+    watch: (output, child) => output.includes("Ctrl-C") && child.kill("SIGTERM"),
+  });
+  stop.abort();
+  assert.equal(second.code, 0, second.notes);
+  assert.match(second.output, /node {4}node2, with node1/);
+  assert.equal((await first)?.code, 0);
 });
 
 /** Two that nothing listens on. */
