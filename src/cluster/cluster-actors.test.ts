@@ -115,6 +115,22 @@ test("A node that is reported dead is replaced at once", async () => {
   assert.ok(world.time.elapsed() - before < 100);
 });
 
+test("A message that waits for a node is tried again as soon as that is known to be dead", { timeout: 20_000 }, async () => {
+  const world = new LedgerCluster();
+  const [a, b] = await ups(world, "a", "b");
+  const id = world.ledgerAt(b!);
+  await world.until(send(a!, id, add("one")));
+  b!.kill();
+  const waiting = send<number>(a!, id, add("two"));
+  // By now its pauses are as long as they get.
+  await world.time.advance(3_000);
+  await a!.cluster.membership.markDead(b!.cluster.node);
+  await settle();
+  const before = world.time.elapsed();
+  assert.equal(await waiting, 2);
+  assert.equal(world.time.elapsed(), before);
+});
+
 test("A paused node is fenced when it wakes: it answers no stale read and commits nothing", async () => {
   const world = new LedgerCluster();
   const [a, b] = await ups(world, "a", "b");

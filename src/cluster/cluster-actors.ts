@@ -166,6 +166,11 @@ export class ClusterActors implements Actors, NodeSharing {
     return node === undefined || node === this.#placement.node ? undefined : await this.#placement.find(node);
   }
 
+  /** Members have come, changed or died: messages that wait for a node are tried again. */
+  membersChanged(): void {
+    this.#router.membersChanged();
+  }
+
   /** Where an actor was last seen is not to be believed any more: the next look for it reads its header. */
   forget(id: ActorId): void {
     this.#locator.forget(actorName(id));

@@ -3,7 +3,8 @@
  *
  * R1. What certainly took no effect is tried again; what may have is tried again only if a repeat does no harm, which
  *     an invocation id sees to. Everything else is the caller's to decide.
- * R2. Who is told where the actor is goes there at once, `hopsMax` times; then it waits and looks again.
+ * R2. Who is told where the actor is goes there at once, `hopsMax` times; then it waits and looks again, at once when the
+ *     members have changed.
  * R3. A caller waits no longer than its deadline, nor much longer than it takes until a dead node is known to be dead.
  */
 import {
@@ -74,6 +75,8 @@ export class Router {
   readonly #errors: WireErrors;
   readonly #patience: number;
   #waiting = 0;
+  /** Aborts when the members have changed. */
+  #change = new AbortController();
 
   constructor(options: {
     readonly environment: Environment;
@@ -89,6 +92,13 @@ export class Router {
     this.#locator = options.locator;
     this.#errors = options.errors;
     this.#patience = 3 * evictionMilliseconds(options.timings);
+  }
+
+  /** The members have changed: who waits for a node looks again. */
+  membersChanged(): void {
+    if (this.#waiting === 0) return;
+    this.#change.abort("The members have changed");
+    this.#change = new AbortController();
   }
 
   async deliver<T>(delivery: Delivery<T>): Promise<T> {
@@ -196,7 +206,9 @@ export class Router {
     const left = delivery.timeoutMilliseconds - (clock.elapsed() - attempts.startedAt);
     this.#waiting++;
     try {
-      await clock.sleep(Math.min(pause * (0.5 + random.fraction() / 2), left), delivery.signal);
+      const { signal } = this.#change;
+      const until = delivery.signal === undefined ? signal : AbortSignal.any([signal, delivery.signal]);
+      await clock.sleep(Math.min(pause * (0.5 + random.fraction() / 2), left), until);
     } finally {
       this.#waiting--;
     }
