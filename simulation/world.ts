@@ -154,12 +154,11 @@ export class World {
     process.start();
     this.repeat(`crash/${name}`, this.swarm.crashEveryMilliseconds, (random) => {
       const { incarnation } = process;
-      if (incarnation === undefined || stop === undefined || !random.chance(0.3)) {
+      const isInGoodOrder = random.chance(0.3);
+      if (incarnation === undefined) return;
+      if (stop === undefined || !isInGoodOrder) {
         if (this.parts.takesFault("crash", name)) process.crash("drawn");
-        return;
-      }
-      if (!this.faultHappens("stop", name)) return;
-      this.#stop(incarnation, stop);
+      } else if (this.faultHappens("stop", name)) this.stop(incarnation, stop);
     });
     this.repeat(`pause/${name}`, this.swarm.pauseEveryMilliseconds, (random) => {
       const milliseconds = random.between(1, 8_000);
@@ -168,7 +167,8 @@ export class World {
     return process;
   }
 
-  #stop(incarnation: Incarnation, stop: (incarnation: Incarnation) => Promise<void>): void {
+  /** Has a process stop in good order, in an event of its own; then it ends. */
+  stop(incarnation: Incarnation, stop: (incarnation: Incarnation) => Promise<void>): void {
     this.kernel.schedule(0, { kind: "stop", owner: incarnation }, () => {
       const exit = (): void => {
         if (incarnation.alive) incarnation.process.crash("stopped");
