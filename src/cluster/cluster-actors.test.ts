@@ -232,6 +232,31 @@ test("A reply that got lost with its node is asked for at the next owner, and th
   assert.equal(await ownerOf(world, id), a!.cluster.node);
 });
 
+test("A message that may have taken effect is not said to have had none, whatever stops its next attempt", async () => {
+  for (const refusal of ["a store that cannot be reached", "a node that has no room", "time that is over"] as const) {
+    const world = new LedgerCluster();
+    const [a, b] = await ups(world, "a", "b");
+    const id = world.ledgerAt(b!);
+    world.network.losesReply = (method) => {
+      if (method !== "invoke") return false;
+      if (refusal === "a store that cannot be reached") b!.store.readFault = a!.store.readFault = () => true;
+      if (refusal === "a node that has no room")
+        a!.cluster.transport.request = async () => {
+          throw new OverloadedError("Too much is on its way", 250);
+        };
+      b!.cluster.actors.runtime.endAll(new Error("the end of what remembers the message"));
+      return true;
+    };
+    await assert.rejects(
+      world.until(send(a!, id, add("one"), { timeoutMilliseconds: 500 })),
+      (error) => (error instanceof ActivationLostError && !error.tookNoEffect) || (error instanceof DeadlineExceededError && error.started),
+      refusal,
+    );
+    a!.store.readFault = b!.store.readFault = () => false;
+    assert.deepEqual(await world.until(send(b!, id, read)), ["one"]);
+  }
+});
+
 test("Reads at another node cost no commit", async () => {
   const world = new LedgerCluster();
   const [a, b] = await ups(world, "a", "b");

@@ -19,6 +19,7 @@ import {
 import { actorName, describeActor, validateActorId } from "../actors/actor-id.ts";
 import type { ActorRuntime } from "../actors/actor-runtime.ts";
 import type { Environment } from "../environment/environment.ts";
+import { StoreUnavailableError } from "../storage/store.ts";
 import { type ClusterTimings, evictionMilliseconds, hopsMax } from "./cluster.ts";
 import type { MemberPlacement } from "./cluster-placement.ts";
 import type { ActorLocator } from "./locator.ts";
@@ -33,6 +34,8 @@ import {
 } from "./transport.ts";
 import type { WireErrors } from "./wire-errors.ts";
 
+/** Errors of an attempt that did nothing. Every other one is the outcome of a turn, which knows what was there before it. */
+const refusals = [StoreUnavailableError, MailboxFullError, ActorsStoppedError, ActorElsewhereError] as const;
 /** Messages of this node that wait to be tried again. */
 const waitingMax = 10_000;
 const pauseMillisecondsMin = 10;
@@ -160,11 +163,10 @@ export class Router {
       return { kind: "throw", error: new CancelledError("The caller gave the invocation up", { cause: delivery.signal.reason }) };
     if (error instanceof ActorElsewhereError && error.owner !== undefined && error.owner !== node)
       return { kind: "follow", owner: error.owner };
-    if (error instanceof OverloadedError)
-      return {
-        kind: "throw",
-        error: new MailboxFullError(`Cannot deliver to ${describeActor(delivery.id)}: ${error.message}`, error.retryAfterMilliseconds),
-      };
+    if (error instanceof OverloadedError) {
+      const full = new MailboxFullError(`Cannot deliver to ${describeActor(delivery.id)}: ${error.message}`, error.retryAfterMilliseconds);
+      return { kind: "throw", error: overAllAttempts(full, delivery, attempts) };
+    }
     const isCertain =
       error instanceof NodeUnreachableError ||
       error instanceof HandshakeError ||
@@ -172,7 +174,7 @@ export class Router {
       (error instanceof ActorsStoppedError && !isHere) ||
       (error instanceof ActivationLostError && error.tookNoEffect);
     const isLost = error instanceof ReplyLostError || error instanceof ActivationLostError;
-    if (!isCertain && !isLost) return { kind: "throw", error };
+    if (!isCertain && !isLost) return { kind: "throw", error: overAllAttempts(error, delivery, attempts) };
     if (!isCertain) attempts.isDoubtful = true;
     const now = this.#environment.clock.elapsed();
     if (now - attempts.startedAt >= delivery.timeoutMilliseconds) return { kind: "throw", error: lateError(delivery, attempts) };
@@ -214,6 +216,13 @@ export class Router {
     }
     if (delivery.signal?.aborted === true) throw new CancelledError("The caller gave the invocation up", { cause: delivery.signal.reason });
   }
+}
+
+/** What the caller is told when an attempt has failed for good: that it took no effect says nothing of those before it (R1). */
+function overAllAttempts(error: Error, delivery: Delivery<unknown>, attempts: Attempts): Error {
+  if (!attempts.isDoubtful) return error;
+  if (error instanceof DeadlineExceededError) return lateError(delivery, attempts);
+  return refusals.some((refusal) => error instanceof refusal) ? lostError(delivery.id, undefined, attempts, error) : error;
 }
 
 function lateError({ id, timeoutMilliseconds }: Delivery<unknown>, { isDoubtful }: Attempts): DeadlineExceededError {
