@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { mutantNamed, mutants, workloadNamed, workloads } from "./catalogue.ts";
+import { mutantNamed, workloadNamed, workloads } from "./catalogue.ts";
 import { corpusFiles, failureOf, type Fixture, fixtureName, fixtureOf, readFixture, runFixture, writeFixture } from "./fixture.ts";
 import { simulate } from "./run.ts";
 
@@ -109,11 +109,3 @@ for (const [what, text, message] of unreadable) {
     }
   });
 }
-
-test("Every planted bug has a fixture", () => {
-  const planted = new Set(corpusFiles().map((file) => readFixture(file).mutant));
-  assert.deepEqual(
-    mutants.map((mutant) => mutant.name).filter((name) => !planted.has(name)),
-    [],
-  );
-});
