@@ -14,7 +14,7 @@ import {
   NodeFencedError,
   NodeNameTakenError,
 } from "./cluster.ts";
-import { readCluster } from "./member-rows.ts";
+import { memberWrite, readCluster } from "./member-rows.ts";
 import { Membership, type MembershipOptions } from "./membership.ts";
 
 const eviction = evictionMilliseconds(defaultTimings);
@@ -400,6 +400,17 @@ test("Rows of the dead are deleted after a time, with names that nobody has take
   await world.time.advance(20_000);
   assert.deepEqual(await world.states(), ["a up"]);
   await world.up("b");
+});
+
+test("A member is up again when the store has gone back to before it was", async () => {
+  const world = new World();
+  const a = await world.up("a");
+  const [row] = (await readCluster(world.memory)).members;
+  const before: Member = { ...row!.member, state: "joining", beat: 0 };
+  await world.memory.commit({ id: "rewound", checks: [], writes: [memberWrite(before)] });
+  await world.time.advance(2 * defaultTimings.renew);
+  assert.deepEqual(await world.states(), ["a up"]);
+  assert.equal(a.membership.state, "up");
 });
 
 test("A history of the store that may have gone backwards is told", async () => {

@@ -277,7 +277,8 @@ export class Membership {
       }
       const row = await readMember(store, this.node);
       if (row === undefined || row.member.state === "dead") throw this.#fence();
-      this.#own = row;
+      // A row from before the last one that this node wrote is of a history that has gone back: the node is what it was.
+      this.#own = row.member.beat < before.beat ? { ...row, member: { ...row.member, state: before.state } } : row;
     }
   }
 
