@@ -8,7 +8,7 @@
 import { assert } from "../src/base/assert.ts";
 import { MemoryStore } from "../src/storage/memory-store.ts";
 import { timelineFactor } from "../src/storage/postgres-version.ts";
-import type { Answer, Batch, CommitOutcome, Entry, Key, Query, Store, StoreLimits, Version } from "../src/storage/store.ts";
+import type { Answer, Batch, BatchId, CommitOutcome, Entry, Key, Query, Store, StoreLimits, Version } from "../src/storage/store.ts";
 
 export class RewindableStore implements Store {
   #store = new MemoryStore();
@@ -28,6 +28,11 @@ export class RewindableStore implements Store {
   /** Batches in the history. */
   get length(): number {
     return this.#applied.length;
+  }
+
+  /** What they are called. */
+  get ids(): readonly BatchId[] {
+    return this.#applied.map(({ id }) => id);
   }
 
   /** Goes back to when `length` batches had been applied. */

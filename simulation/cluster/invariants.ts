@@ -8,10 +8,11 @@
  * V3. When an actor changes its owner, no turn of it runs at a living node that had it and whose lease is valid.
  * V4. `dead` is final; only a node whose lease is over, or that says so itself, is declared dead; two living members never
  *     share a name.
- * V5. A node claims no actor whose rows are of a newer version than it can read.
+ * V5. A node claims no actor whose rows are of a newer version than it can read, and the version that is written never goes
+ *     back, nor beyond what every living member can read.
  *
- * All of it is said of one history of the store: after it went back nothing is compared with what was before, and leases
- * are not judged, as the rows that they stood for may be gone.
+ * All of it is said of one history of the store. When that goes back, nothing is compared with what was before; and until
+ * every node must have noticed, leases and names are not judged, as the rows that they stood for may be gone.
  */
 import type { Actor, ActorId, ActorType, Turn } from "../../src/actors/actor.ts";
 import { actorName } from "../../src/actors/actor-id.ts";
@@ -42,12 +43,15 @@ export class ClusterInvariants {
   readonly #nodes = new Map<string, WatchedNode>();
   readonly #headers = new Map<string, Header>();
   readonly #members = new Map<string, Member>();
-  readonly #applied = new Set<string>();
-  #judgesLeases: boolean;
+  #applied = new Set<string>();
+  readonly #hasLeases: boolean;
+  /** The store has not gone back, or all have noticed. */
+  #isSettled = true;
+  #rowSchema = 1;
 
   constructor(world: World) {
     this.#world = world;
-    this.#judgesLeases = world.swarm.cluster.reads === "lease";
+    this.#hasLeases = world.swarm.cluster.reads === "lease";
     world.onApplied((batch, outcome, incarnation) => this.#batchApplied(batch, outcome, incarnation));
   }
 
@@ -64,7 +68,7 @@ export class ClusterInvariants {
         const holds = asked.call(placement) as boolean;
         if (holds) {
           node.answeredFromMemory = kernel.events;
-          if (this.#judgesLeases && this.#stateOf(cluster.node) === "dead")
+          if (this.#isSettled && this.#stateOf(cluster.node) === "dead")
             this.#violation(`V1: ${incarnation.label} answered from memory, and the store says that it is dead`);
         }
         return holds;
@@ -112,12 +116,19 @@ export class ClusterInvariants {
 
   /** The store's history has gone back. */
   async forget(): Promise<void> {
-    this.#judgesLeases = false;
+    this.#isSettled = false;
+    this.#applied = new Set(this.#world.disk.ids);
     this.#headers.clear();
     this.#members.clear();
+    this.#rowSchema = 1;
     const { begin, end } = tupleRange([]);
     const [rows] = await this.#world.disk.read([{ begin, end, limit: 10_000 }]);
     for (const { key, value } of rows!) this.#remember({ kind: "set", key, value });
+  }
+
+  /** Every node must have noticed. */
+  settle(): void {
+    this.#isSettled = true;
   }
 
   /** The node that has an actor, as the store says. */
@@ -143,19 +154,19 @@ export class ClusterInvariants {
 
   #checkOwner({ incarnation, cluster }: WatchedNode, id: ActorId): void {
     const header = this.#headers.get(actorName(id));
-    if (header?.owner !== cluster.node)
+    if (this.#isSettled && header?.owner !== cluster.node)
       this.#violation(`V1: ${incarnation.label} answered for ${id.key} from memory, which ${header?.owner ?? "nobody"} has`);
   }
 
   #batchApplied(batch: Batch, outcome: CommitOutcome, incarnation: Incarnation): void {
     // A batch that was committed again is answered as the first time and changes nothing.
-    const name = `${this.#world.disk.generation} ${batch.id}`;
-    if (!outcome.ok || this.#applied.has(name)) return;
-    this.#applied.add(name);
+    if (!outcome.ok || this.#applied.has(batch.id)) return;
+    this.#applied.add(batch.id);
     for (const write of batch.writes) {
       const known = this.#known(write);
       if (known?.kind === "header") this.#checkHeader(known.name, known.header, incarnation);
       else if (known?.kind === "member") this.#checkMember(known.member, incarnation);
+      else if (known?.kind === "row schema") this.#checkRowSchema(known.version);
       this.#remember(write);
     }
   }
@@ -170,6 +181,7 @@ export class ClusterInvariants {
         header: decodeJson(write.value),
       };
     if (project === "" && kind === "member") return { kind, member: decodeJson(write.value) };
+    if (project === "" && kind === "row-schema") return { kind: "row schema", version: decodeJson(write.value) };
     return undefined;
   }
 
@@ -177,6 +189,7 @@ export class ClusterInvariants {
     const known = this.#known(write);
     if (known?.kind === "header") this.#headers.set(known.name, known.header);
     else if (known?.kind === "member") this.#members.set(known.member.node, known.member);
+    else if (known?.kind === "row schema") this.#rowSchema = known.version;
   }
 
   #checkHeader(name: string, header: Header, incarnation: Incarnation): void {
@@ -210,7 +223,7 @@ export class ClusterInvariants {
     if (before?.state === "dead" && member.state !== "dead") this.#violation(`V4: ${member.node} was dead, and is ${member.state} again`);
     if (member.state !== "dead") {
       for (const other of this.#members.values())
-        if (other.name === member.name && other.node !== member.node && other.state !== "dead")
+        if (this.#isSettled && other.name === member.name && other.node !== member.node && other.state !== "dead")
           this.#violation(`V4: ${member.node} and ${other.node} live, and both are called ${member.name}`);
       return;
     }
@@ -219,14 +232,22 @@ export class ClusterInvariants {
     if (this.#isValid(node)) this.#violation(`V4: ${incarnation.label} declared ${node.incarnation.label} dead, whose lease is valid`);
   }
 
+  #checkRowSchema(version: number): void {
+    if (version < this.#rowSchema) this.#violation(`V5: rows of version ${this.#rowSchema} were written, and now of version ${version}`);
+    for (const { node, state, schema } of this.#members.values())
+      if (state !== "dead" && schema.max < version)
+        this.#violation(`V5: rows of version ${version} are to be written, and ${node} reads up to version ${schema.max}`);
+  }
+
   #isValid({ incarnation, cluster }: WatchedNode): boolean {
-    return this.#judgesLeases && incarnation.alive && cluster.membership.holdsLease;
+    return this.#hasLeases && this.#isSettled && incarnation.alive && cluster.membership.holdsLease;
   }
 }
 
 type Known =
   | { readonly kind: "header"; readonly name: string; readonly header: Header }
-  | { readonly kind: "member"; readonly member: Member };
+  | { readonly kind: "member"; readonly member: Member }
+  | { readonly kind: "row schema"; readonly version: number };
 
 function isRunning(turn: Turn): boolean {
   return !turn.signal.aborted;

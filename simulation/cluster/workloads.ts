@@ -6,9 +6,14 @@ import type { SwarmOptions } from "../swarm.ts";
 import { runBank } from "../workloads/bank.ts";
 import { runLogs } from "../workloads/logs.ts";
 import { runReminders } from "../workloads/reminders.ts";
+import { runSteps } from "../workloads/steps.ts";
 import type { World } from "../world.ts";
 import { type CellKind, readOf, runCells } from "./cells.ts";
+import type { ClusterFault } from "./cluster-swarm.ts";
 import { checkLiveness } from "./liveness.ts";
+import { moveActors, withAffinity } from "./moves.ts";
+import { runRewind } from "./rewind.ts";
+import { RollingUpgrade } from "./upgrade.ts";
 import { type ClusterSetup, SimulatedCluster } from "./simulated-cluster.ts";
 
 /** Faults last so long: clients spread what they do over them. */
@@ -65,56 +70,115 @@ async function overCluster(
   world: World,
   run: (world: World, open: OpenActors) => Promise<void>,
   options: {
-    readonly setup?: ClusterSetup;
+    /** Asks an actor for something that does no harm. */
     readonly message: (id: ActorId) => unknown;
-    readonly opened?: (cluster: SimulatedCluster) => void;
+    readonly setup?: (cluster: () => SimulatedCluster) => ClusterSetup;
+    /** Goes on beside the clients. */
+    readonly beside?: (cluster: SimulatedCluster) => Promise<void>;
   },
-): Promise<void> {
-  let cluster: SimulatedCluster | undefined;
+): Promise<SimulatedCluster> {
+  let opened: SimulatedCluster | undefined;
+  let beside: Promise<void> | undefined;
+  const cluster = (): SimulatedCluster => opened!;
   await run(world, (_, types) => {
-    cluster = new SimulatedCluster(world, types, options.setup);
-    options.opened?.(cluster);
-    return cluster;
+    opened = new SimulatedCluster(world, types, options.setup?.(cluster));
+    beside = options.beside?.(opened);
+    return opened;
   });
-  await checkLiveness(cluster!, options.message);
+  await beside;
+  await checkLiveness(cluster(), options.message);
+  return cluster();
 }
 
 export const clusterRegister: Workload = {
   name: "cluster-register",
   checks: "registers of a cluster are linearizable, with reads from memory under leases, whatever its clocks and links do",
   options: asCluster,
-  run: (world) => overCluster(world, (_, open) => runCells(world, open, register), { message: () => readOf(register) }),
+  run: async (world) => void (await overCluster(world, (_, open) => runCells(world, open, register), { message: () => readOf(register) })),
 };
 
 export const clusterCounter: Workload = {
   name: "cluster-counter",
   checks: "each increment that was acknowledged is there once, over failovers, retries and lost answers",
   options: asCluster,
-  run: (world) => overCluster(world, (_, open) => runCells(world, open, counter), { message: () => readOf(counter) }),
+  run: async (world) => void (await overCluster(world, (_, open) => runCells(world, open, counter), { message: () => readOf(counter) })),
 };
 
 export const clusterAppend: Workload = {
   name: "cluster-append",
   checks: "logs of a cluster are linearizable, and what a reply tells of is durable when it leaves",
   options: asCluster,
-  run: (world) => overCluster(world, runLogs, { message: () => ({ kind: "read", entry: "afterwards", waits: 0 }) }),
+  run: async (world) => void (await overCluster(world, runLogs, { message: () => ({ kind: "read", entry: "afterwards", waits: 0 }) })),
 };
 
 export const clusterBank: Workload = {
   name: "cluster-bank",
   checks: "transfers between rows that actors of several nodes share are whole and happen once",
   options: asCluster,
-  run: (world) => overCluster(world, runBank, { message: () => ({ kind: "audit", id: "afterwards", accounts: world.swarm.keys + 1 }) }),
+  run: async (world) => {
+    const audit = { kind: "audit", id: "afterwards", accounts: world.swarm.keys + 1 };
+    await overCluster(world, runBank, { message: () => audit });
+  },
 };
 
 export const clusterReminders: Workload = {
   name: "cluster-reminders",
   checks: "reminders arrive once and by themselves, whichever node has their slot and whichever has the actor",
   options: (swarm) => withoutJumps(asCluster(swarm)),
-  run: (world) => {
+  run: async (world) => {
     let message = 0;
-    return overCluster(world, runReminders, { message: () => ({ name: "afterwards", payload: `afterwards ${++message}` }) });
+    await overCluster(world, runReminders, { message: () => ({ name: "afterwards", payload: `afterwards ${++message}` }) });
   },
+};
+
+export const clusterMoves: Workload = {
+  name: "cluster-moves",
+  checks: "registers stay linearizable while they are moved from node to node, by hand, for affinity and at drains",
+  options: (swarm) => ({ ...asCluster(swarm), processes: Math.max(2, swarm.cluster.nodes) }),
+  run: async (world) => {
+    await overCluster(world, (_, open) => runCells(world, open, register), {
+      message: () => readOf(register),
+      setup: (cluster) => withAffinity(world, cluster),
+      beside: async (cluster) => moveActors(cluster),
+    });
+  },
+};
+
+export const clusterSteps: Workload = {
+  name: "cluster-steps",
+  checks: "work in the background ends although nobody asks, each step once, also when its actor moves in the middle",
+  options: (swarm) => ({ ...withoutJumps(asCluster(swarm)), processes: Math.max(2, swarm.cluster.nodes) }),
+  run: async (world) => {
+    await overCluster(world, runSteps, {
+      message: () => ({ job: "afterwards", steps: 0, pauseMilliseconds: 0 }),
+      beside: async (cluster) => moveActors(cluster),
+    });
+  },
+};
+
+export const clusterUpgrade: Workload = {
+  name: "cluster-upgrade",
+  checks: "nodes are replaced one by one by nodes of the next version, and no node takes what it cannot read",
+  options: (swarm) => {
+    const options = asCluster(swarm);
+    return { ...options, processes: Math.max(2, options.processes), cluster: { ...options.cluster, losesNode: false } };
+  },
+  run: async (world) => {
+    const upgrade = new RollingUpgrade();
+    const cluster = await overCluster(world, (_, open) => runCells(world, open, counter), {
+      message: () => readOf(counter),
+      setup: () => upgrade.setup,
+      beside: async (opened) => await upgrade.run(opened),
+    });
+    await upgrade.check(cluster);
+  },
+};
+
+export const clusterRewind: Workload = {
+  name: "cluster-rewind",
+  checks: "a store whose history goes back loses what came after, and nothing else; every activation starts anew",
+  options: (swarm) => withPromptStore(asCluster(swarm)),
+  run: runRewind,
 };
 
 /** Where reminders are waited for: when one is due is a matter of the wall clock that it was set by. */
@@ -124,4 +188,28 @@ function withoutJumps(swarm: SwarmOptions): SwarmOptions {
   return { ...swarm, cluster: { ...cluster, faults, rateError: Math.min(cluster.rateError, cluster.timings.rateError) } };
 }
 
-export const clusterWorkloads: readonly Workload[] = [clusterRegister, clusterCounter, clusterAppend, clusterBank, clusterReminders];
+/** Where it is judged how soon nodes hear of what has happened to the store. */
+function withPromptStore(swarm: SwarmOptions): SwarmOptions {
+  const { cluster, storeFaults } = swarm;
+  const late: readonly ClusterFault[] = ["isolation", "isolation from store", "stall", "pause beyond lease", "suspension"];
+  return {
+    ...swarm,
+    thinkMilliseconds: Math.max(400, swarm.thinkMilliseconds),
+    storeFaults: { ...storeFaults, readUnavailable: 0, slow: 0 },
+    outageMilliseconds: 0,
+    pauseEveryMilliseconds: 0,
+    cluster: { ...cluster, faults: cluster.faults.filter((fault) => !late.includes(fault)) },
+  };
+}
+
+export const clusterWorkloads: readonly Workload[] = [
+  clusterRegister,
+  clusterCounter,
+  clusterAppend,
+  clusterBank,
+  clusterReminders,
+  clusterMoves,
+  clusterSteps,
+  clusterUpgrade,
+  clusterRewind,
+];
