@@ -1,21 +1,34 @@
 /** What can be simulated: a new workload or planted bug is one line here. */
 import { agentMutants } from "./agent-runs/mutants.ts";
 import { foundationDbMutants } from "./foundationdb-mutants.ts";
+import { messageMutants } from "./message-mutants.ts";
 import { mutants as planted } from "./mutants.ts";
 import type { Workload } from "./run.ts";
 import { agentRuns } from "./workloads/agent-runs.ts";
 import { bank } from "./workloads/bank.ts";
 import { foundationDb } from "./workloads/foundationdb.ts";
 import { handover, logs } from "./workloads/logs.ts";
+import { messages } from "./workloads/messages.ts";
 import { reminders } from "./workloads/reminders.ts";
 import { rows } from "./workloads/rows.ts";
 import { steps } from "./workloads/steps.ts";
 import { transactions } from "./workloads/transactions.ts";
 import type { Mutant } from "./world.ts";
 
-export const workloads: readonly Workload[] = [logs, handover, rows, steps, bank, reminders, transactions, agentRuns, foundationDb];
+export const workloads: readonly Workload[] = [
+  logs,
+  handover,
+  rows,
+  steps,
+  bank,
+  reminders,
+  messages,
+  transactions,
+  agentRuns,
+  foundationDb,
+];
 
-export const mutants: readonly Mutant[] = [...planted, ...agentMutants, ...foundationDbMutants];
+export const mutants: readonly Mutant[] = [...planted, ...messageMutants, ...agentMutants, ...foundationDbMutants];
 
 export function workloadNamed(name: string): Workload {
   const workload = workloads.find((each) => each.name === name);

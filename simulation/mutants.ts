@@ -253,7 +253,7 @@ function staleCache(store: Store): Store {
   });
 }
 
-function writesBeforeThrowing(actor: Actor): Actor {
+export function writesBeforeThrowing(actor: Actor): Actor {
   return {
     receive: async (message, turn) => {
       try {

@@ -309,9 +309,10 @@ export class ActorRuntime implements Actors {
   #replace(ended: LiveActivation): void {
     const { id, name, type } = ended;
     this.#recency.remove(ended);
-    this.#leaving.delete(ended);
+    const wasEvicted = this.#leaving.delete(ended);
     this.#activations.delete(name);
-    if (ended.inbox?.isUnfinished === true) this.#courier.tell(id);
+    // One that had to leave does not come back only because something is to be tried again later.
+    if (wasEvicted ? ended.inbox?.hasMore : ended.inbox?.isUnfinished) this.#courier.tell(id);
     const waiting = ended.takeWaiting();
     if (waiting.length === 0) return;
     assert(!this.#released.has(name), "Whoever releases an activation has taken what waits for it");

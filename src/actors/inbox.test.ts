@@ -209,6 +209,24 @@ test("A message comes again after the turn over it has thrown, before what its s
   assert.deepEqual(attempts, [1, 2, 3]);
 });
 
+test("A message that waits to be tried again is not overtaken, however long the turns meanwhile take", async () => {
+  const node = await start(async (message, turn) => {
+    if (message === "slow") await node.environment.clock.sleep(1_500);
+    if (message === "a" && turn.origin!.attempt === 1) throw new Error("not yet");
+  });
+  const { runtime } = node;
+  const first = runtime.invoke(reader(), "slow");
+  await post(node, one, reader(), "a", "b");
+  await settle();
+  const calls = [first, runtime.invoke(reader(), "slow"), runtime.invoke(reader(), "slow")];
+  await node.environment.clock.advance(10_000);
+  await Promise.all(calls);
+  assert.deepEqual(
+    (await log(node)).filter((message) => message !== "slow"),
+    ["a", "b"],
+  );
+});
+
 test("A bug in the receiver's turn discards its activation, and the message comes again all the same", async () => {
   let runs = 0;
   const node = await start(async () => {

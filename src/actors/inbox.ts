@@ -13,7 +13,7 @@ import { bytesToMapKey, compareBytes, keyAfter } from "../base/bytes.ts";
 import { decodeJson, encodeJson } from "../base/json.ts";
 import { decodeTuple, encodeTuple, type Tuple, tupleRange } from "../base/tuple.ts";
 import type { Cancel } from "../environment/environment.ts";
-import type { Entry, Write } from "../storage/store.ts";
+import { type Entry, StoreUnavailableError, type Write } from "../storage/store.ts";
 import type { ActorId, Origin } from "./actor.ts";
 import { describeActor } from "./actor-id.ts";
 import { deadLetterPrefix, type DeadLetterRow, inboxPrefix, inboxSizeKey, type SentRow } from "./actor-rows.ts";
@@ -67,9 +67,9 @@ export class Inbox {
     return this.#isWanted || this.#begin !== undefined || this.#page.length > 0;
   }
 
-  /** Whether messages may be left that nobody else has been told of. */
+  /** Whether messages may be left that nobody else knows of. */
   get isUnfinished(): boolean {
-    return this.hasMore || this.#open.size > 0;
+    return this.hasMore || this.#open.size > 0 || this.#held.size > 0;
   }
 
   /** The next message to be handled, or `undefined`: there is none now. */
@@ -87,46 +87,46 @@ export class Inbox {
   }
 
   /** The writes of the turn that has handled `sent`. */
-  consume({ key }: Pick<Sent, "key">): Write[] {
+  consume({ key }: Sent): Write[] {
     return [
       { kind: "delete", key },
       { kind: "add", key: encodeTuple(inboxSizeKey(this.#id)), amount: -1n },
     ];
   }
 
-  /** The turn over `sent` threw: what that makes of it. It is tried again later, or given up. */
-  putOff({ key, from, row, path }: Sent, error: unknown): Part {
-    const { environment } = this.#services;
-    const failures = (row.failures ?? 0) + 1;
-    const now = environment.clock.now();
-    const isDead = failures >= sentAttemptsMax;
-    const actor = describeActor(this.#id);
-    environment.probe(isDead ? "actors.deadLetter" : "actors.sentPutOff");
-    environment.log.write(isDead ? "error" : "warn", isDead ? "A message was given up" : "A message is tried again later", {
-      actor,
-      from,
-      failures,
-      error,
-    });
-    if (isDead) {
-      const text = (error instanceof Error ? `${error.name}: ${error.message}` : String(error)).slice(0, errorCharactersMax);
-      const letter: DeadLetterRow = { at: row.at, message: row.message, failures, error: text.toWellFormed(), died: now };
-      const { project, type, key: receiver } = this.#id;
-      const write: Write = {
-        kind: "set",
-        key: encodeTuple([...deadLetterPrefix(project, type, receiver), ...path]),
-        value: encodeJson(letter),
-      };
-      return { ...emptyPart, writes: [write, ...this.consume({ key })] };
+  /**
+   * The turn over `sent` threw: what that makes of its row is committed. It is tried again later, or given up. What the
+   * sender has sent after it waits until then, also what was read already.
+   */
+  putOff(sent: Sent, error: unknown, commit: (part: Part) => PendingBatch | undefined): void {
+    const { from, name, row } = sent;
+    this.#skipSender(sent);
+    if (error instanceof StoreUnavailableError) {
+      // Not the message's fault: no attempt of it is used up.
+      this.#open.delete(name);
+      this.#hold(from, sentBackoffMillisecondsMin);
+      return;
     }
-    const backoff = Math.min(sentBackoffMillisecondsMin * 2 ** (failures - 1), sentBackoffMillisecondsMax);
-    this.#hold(from, backoff);
-    const later: SentRow = { ...row, failures, after: now + backoff };
-    return { ...emptyPart, writes: [{ kind: "set", key, value: encodeJson(later) }] };
+    const { clock, log, probe } = this.#services.environment;
+    const failures = (row.failures ?? 0) + 1;
+    const isDead = failures >= sentAttemptsMax;
+    const backoff = isDead ? 0 : Math.min(sentBackoffMillisecondsMin * 2 ** (failures - 1), sentBackoffMillisecondsMax);
+    probe.call(this.#services.environment, isDead ? "actors.deadLetter" : "actors.sentPutOff");
+    const fields = { actor: describeActor(this.#id), from, failures, error };
+    if (isDead) log.write("error", "A message was given up", fields);
+    else log.write("warn", "A message is tried again later", fields);
+    const later: SentRow = { ...row, failures, after: clock.now() + backoff };
+    const writes = isDead ? this.#bury(sent, failures, error) : [{ kind: "set", key: sent.key, value: encodeJson(later) } as const];
+    this.#held.set(from, () => undefined);
+    commit({ ...emptyPart, writes })?.whenEnded((end) => {
+      if (end.kind !== "durable") return;
+      this.#open.delete(name);
+      this.#hold(from, backoff);
+    });
   }
 
-  /** What became of `sent` is in `batch`. */
-  concluded({ name }: Sent, batch: PendingBatch | undefined): void {
+  /** The turn that has handled `sent` is in `batch`. */
+  handled({ name }: Sent, batch: PendingBatch | undefined): void {
     batch?.whenEnded((end) => {
       if (end.kind === "durable") this.#open.delete(name);
     });
@@ -143,18 +143,31 @@ export class Inbox {
       this.#isWanted = false;
       this.#begin = range.begin;
     }
-    // Also those that become durable before the answer is here: it may have been made before.
+    // As it is now, whatever happens before the answer is here: it may have been made before that.
     const open = new Set(this.#open);
+    const held = new Set(this.#held.keys());
     try {
       const [rows = []] = await this.#services.store.read([{ begin: this.#begin, end: range.end, limit: pageRows }]);
       this.#begin = rows.length < pageRows ? undefined : keyAfter(rows.at(-1)!.key);
-      this.#page = rows.map((entry) => this.#parse(entry)).filter(({ name }) => !open.has(name));
+      const page = rows.map((entry) => this.#parse(entry)).filter(({ name }) => !open.has(name));
+      this.#page = page;
+      for (const sent of page) if (held.has(sent.from)) this.#skipSender(sent);
     } catch (error) {
       this.#services.environment.log.write("warn", "An inbox could not be read", { actor: describeActor(this.#id), error });
       this.#begin = undefined;
       // Under no sender's name: no type is empty.
       this.#hold("", sentBackoffMillisecondsMin);
     }
+  }
+
+  /** The writes that make a dead letter of `sent`. */
+  #bury(sent: Sent, failures: number, error: unknown): Write[] {
+    const { project, type, key } = this.#id;
+    const text = (error instanceof Error ? `${error.name}: ${error.message}` : String(error)).slice(0, errorCharactersMax).toWellFormed();
+    const { at, message } = sent.row;
+    const letter: DeadLetterRow = { at, message, failures, error: text, died: this.#services.environment.clock.now() };
+    const path = encodeTuple([...deadLetterPrefix(project, type, key), ...sent.path]);
+    return [{ kind: "set", key: path, value: encodeJson(letter) }, ...this.consume(sent)];
   }
 
   #isHeld({ from, row }: Sent): boolean {

@@ -396,7 +396,7 @@ export class LiveActivation implements Activation, TurnHost {
       return "answered";
     }
     const batch = await this.#commit(part);
-    if (task.kind === "sent") this.inbox!.concluded(task.sent, batch);
+    if (task.kind === "sent") this.inbox!.handled(task.sent, batch);
     // Without a batch the activation has ended, and the caller been told.
     if (batch === undefined) return "answered";
     if (part.checks.length > 0 && (await ended(batch))?.kind === "conflict") {
@@ -419,8 +419,7 @@ export class LiveActivation implements Activation, TurnHost {
   #answer(envelope: Envelope, end: TurnEnd): void {
     const isPartly = (this.#turn?.durableParts ?? 0) > 0;
     const { task } = envelope;
-    if (task.kind === "sent" && end.kind === "error")
-      this.inbox!.concluded(task.sent, this.#pipeline.addNow(this.inbox!.putOff(task.sent, end.error)));
+    if (task.kind === "sent" && end.kind === "error") this.inbox!.putOff(task.sent, end.error, (part) => this.#pipeline.addNow(part));
     const batch = this.#pipeline.claims ? this.#pipeline.newest : this.#pipeline.addNow(emptyPart);
     if (batch !== undefined) settleAfter(batch, envelope, end, { id: this.id, isPartly });
     else if (this.#services.placement.holdsLease) {
