@@ -1,5 +1,5 @@
 /** Redis and PostgreSQL as Debian installs them: started in a directory of the bench on a socket of its own, and stopped. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -64,6 +64,8 @@ export async function startPostgres(directory: string): Promise<PostgresEngine |
   });
   const child = spawn(join(binaries!, "postgres"), ["-D", data, "-k", directory, "-c", "listen_addresses="], { ...as, stdio: "ignore" });
   await untilConnects(child, join(directory, ".s.PGSQL.5432"));
+  // It takes connections before it takes statements.
+  while (child.exitCode === null && spawnSync(join(binaries!, "pg_isready"), ["--host", directory]).status !== 0) await sleep(20);
   return {
     version,
     socketDirectory: directory,
@@ -116,7 +118,8 @@ async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> 
   await ended;
 }
 
-function cpuOf(pids: readonly number[]): number {
+/** Microseconds of CPU of these processes so far; NaN where the system does not tell. */
+export function cpuOf(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + ticksOf(pid), 0) * microsecondsPerTick;
 }
 
