@@ -3,7 +3,7 @@ import type { Environment } from "../environment/environment.ts";
 import { BodyAssembly } from "./body-assembly.ts";
 import { describeError, encodeFailure, FailureKind } from "./failure.ts";
 import { encodeFrame, FrameType, PayloadReader, ProtocolError } from "./frame.ts";
-import { Lane, type Outbox } from "./outbox.ts";
+import { Lane, type SendQueue } from "./send-queue.ts";
 import type { CallContext, CallHandler, Wire } from "./transport.ts";
 import { type TransportLimits, waitingCostMin } from "./transport-limits.ts";
 import { decodeWire, encodeWire } from "./wire.ts";
@@ -11,7 +11,7 @@ import { decodeWire, encodeWire } from "./wire.ts";
 const none: Buffer = Buffer.alloc(0);
 
 export class Answerer {
-  readonly #outbox: Outbox;
+  readonly #sendQueue: SendQueue;
   readonly #environment: Environment;
   readonly #limits: TransportLimits;
   readonly #handler: CallHandler;
@@ -23,14 +23,14 @@ export class Answerer {
   /** Called when no call is in progress any more. */
   onIdle: () => void = () => {};
 
-  constructor(outbox: Outbox, environment: Environment, limits: TransportLimits, handler: CallHandler, peer: string) {
-    this.#outbox = outbox;
+  constructor(sendQueue: SendQueue, environment: Environment, limits: TransportLimits, handler: CallHandler, peer: string) {
+    this.#sendQueue = sendQueue;
     this.#environment = environment;
     this.#limits = limits;
     this.#handler = handler;
     this.#peer = peer;
     this.#bodies = new BodyAssembly({ bodyBytesMax: limits.bodyBytesMax, bytesMax: limits.incomingBytesMax });
-    outbox.onRoom = () => {
+    sendQueue.onRoom = () => {
       for (const call of this.#calls.values()) call.wake();
     };
   }
@@ -65,7 +65,7 @@ export class Answerer {
   /** Takes no more calls; those in progress go on. */
   sayGoodbye(): void {
     this.#isClosing = true;
-    this.#outbox.sendUrgent(encodeFrame(FrameType.goodbye, this.#lastCall, none));
+    this.#sendQueue.sendUrgent(encodeFrame(FrameType.goodbye, this.#lastCall, none));
   }
 
   /** The connection is gone: nobody will hear an answer. */
@@ -102,7 +102,7 @@ export class Answerer {
     const head = Buffer.allocUnsafe(5);
     head.writeUInt8(kind, 0);
     head.writeUInt32BE(body.length, 1);
-    this.#outbox.sendUrgent(encodeFrame(FrameType.failure, id, Buffer.concat([head, body])));
+    this.#sendQueue.sendUrgent(encodeFrame(FrameType.failure, id, Buffer.concat([head, body])));
   }
 
   #handle(call: Call, bytes: Buffer): void {
@@ -121,8 +121,8 @@ export class Answerer {
     const value = await this.#handler.request(call.method, body, call);
     if (call.isOver) return;
     const reply = encodeWire(value, this.#limits.bodyBytesMax);
-    if (this.#outbox.bytes > 0 && this.#outbox.bytes + reply.length > this.#limits.outgoingBytesMax)
-      return this.#sendFailure(call, FailureKind.lost, new Error(`${this.#outbox.bytes} bytes of answers wait to be read already`));
+    if (this.#sendQueue.bytes > 0 && this.#sendQueue.bytes + reply.length > this.#limits.outgoingBytesMax)
+      return this.#sendFailure(call, FailureKind.lost, new Error(`${this.#sendQueue.bytes} bytes of answers wait to be read already`));
     this.#send(call, FrameType.reply, reply);
   }
 
@@ -133,19 +133,19 @@ export class Answerer {
       const bytes = encodeWire(item, this.#limits.bodyBytesMax);
       call.spend(Math.max(bytes.length, waitingCostMin));
       this.#send(call, FrameType.item, bytes);
-      while (!call.isOver && (!call.hasCredit || this.#outbox.bytes > this.#limits.outgoingBytesMax / 2)) await call.sleep();
+      while (!call.isOver && (!call.hasCredit || this.#sendQueue.bytes > this.#limits.outgoingBytesMax / 2)) await call.sleep();
       if (call.isOver) return;
     }
-    if (!call.isOver) this.#outbox.send(call.lane, { type: FrameType.end, body: none, headBytes: 0, writeHead: () => {} });
+    if (!call.isOver) this.#sendQueue.send(call.lane, { type: FrameType.end, body: none, headBytes: 0, writeHead: () => {} });
   }
 
   #send(call: Call, type: FrameType, body: Buffer): void {
-    this.#outbox.send(call.lane, { type, body, headBytes: 4, writeHead: (target, at) => void target.writeUInt32BE(body.length, at) });
+    this.#sendQueue.send(call.lane, { type, body, headBytes: 4, writeHead: (target, at) => void target.writeUInt32BE(body.length, at) });
   }
 
   #sendFailure(call: Call, kind: FailureKind, error: unknown): void {
     const body = encodeFailure(describeError(error));
-    this.#outbox.send(call.lane, {
+    this.#sendQueue.send(call.lane, {
       type: FrameType.failure,
       body,
       headBytes: 5,
@@ -155,7 +155,7 @@ export class Answerer {
 
   /** Nobody waits for the answer. The call counts until its handler has ended. */
   #abandon(call: Call, reason: string): void {
-    this.#outbox.drop(call.lane);
+    this.#sendQueue.drop(call.lane);
     this.#bodies.drop(call.lane.call);
     call.abort(reason);
     if (!call.isHandled) this.#finish(call);

@@ -3,7 +3,7 @@ import type { Environment } from "../environment/environment.ts";
 import { BodyAssembly } from "./body-assembly.ts";
 import { failureError, overloadedRetryMilliseconds } from "./failure.ts";
 import { encodeFrame, FrameType, PayloadReader, ProtocolError } from "./frame.ts";
-import { Lane, type Outbox, type Outgoing } from "./outbox.ts";
+import { Lane, type SendQueue, type Outgoing } from "./send-queue.ts";
 import { type CallOptions, NodeUnreachableError, OverloadedError, ReplyLostError } from "./transport.ts";
 import { type TransportLimits, waitingCostMin } from "./transport-limits.ts";
 import { decodeWire } from "./wire.ts";
@@ -41,7 +41,7 @@ export interface OpenCall {
 const callMax = 0xffff_0000;
 
 export class Caller {
-  readonly #outbox: Outbox;
+  readonly #sendQueue: SendQueue;
   readonly #environment: Environment;
   readonly #limits: TransportLimits;
   readonly #calls = new Map<number, PendingCall>();
@@ -52,8 +52,8 @@ export class Caller {
   /** Called when no call is in progress any more. */
   onIdle: () => void = () => {};
 
-  constructor(outbox: Outbox, environment: Environment, limits: TransportLimits) {
-    this.#outbox = outbox;
+  constructor(sendQueue: SendQueue, environment: Environment, limits: TransportLimits) {
+    this.#sendQueue = sendQueue;
     this.#environment = environment;
     this.#limits = limits;
     this.#bodies = new BodyAssembly({ bodyBytesMax: limits.bodyBytesMax, bytesMax: limits.incomingBytesMax });
@@ -77,9 +77,9 @@ export class Caller {
         `${request.what} was not sent: ${this.#calls.size} calls are in progress already`,
         overloadedRetryMilliseconds,
       );
-    if (this.#outbox.bytes > 0 && this.#outbox.bytes + request.body.length > this.#limits.outgoingBytesMax)
+    if (this.#sendQueue.bytes > 0 && this.#sendQueue.bytes + request.body.length > this.#limits.outgoingBytesMax)
       throw new OverloadedError(
-        `${request.what} was not sent: ${this.#outbox.bytes} bytes wait to be sent already`,
+        `${request.what} was not sent: ${this.#sendQueue.bytes} bytes wait to be sent already`,
         overloadedRetryMilliseconds,
       );
     const call = new PendingCall(
@@ -99,7 +99,7 @@ export class Caller {
       cancelTimer();
       signal?.removeEventListener("abort", onAbort);
     };
-    this.#outbox.send(call.lane, call);
+    this.#sendQueue.send(call.lane, call);
     return {
       cancel: () => this.#abandon(call, undefined),
       take: (bytes) => this.#take(call, bytes),
@@ -195,7 +195,7 @@ export class Caller {
     for (const call of this.#calls.values()) {
       if (call.lane.call <= last) continue;
       this.#finish(call);
-      this.#outbox.drop(call.lane);
+      this.#sendQueue.drop(call.lane);
       call.answer.fail(unreachable(call.request.what, "the node is closing"));
     }
     if (this.#calls.size === 0) this.onIdle();
@@ -209,15 +209,15 @@ export class Caller {
     const payload = Buffer.allocUnsafe(4);
     payload.writeUInt32BE(call.taken);
     call.taken = 0;
-    this.#outbox.sendUrgent(encodeFrame(FrameType.credit, call.lane.call, payload));
+    this.#sendQueue.sendUrgent(encodeFrame(FrameType.credit, call.lane.call, payload));
   }
 
   /** Gives a call up. Its answer fails with `error`, if somebody wants to know. */
   #abandon(call: PendingCall, error: Error | undefined): void {
     if (!this.#calls.has(call.lane.call)) return;
-    this.#outbox.drop(call.lane);
+    this.#sendQueue.drop(call.lane);
     // A call of which nothing has left was never made.
-    if (call.lane.hasBegun) this.#outbox.sendUrgent(encodeFrame(FrameType.cancel, call.lane.call, Buffer.alloc(0)));
+    if (call.lane.hasBegun) this.#sendQueue.sendUrgent(encodeFrame(FrameType.cancel, call.lane.call, Buffer.alloc(0)));
     this.#finish(call);
     if (error !== undefined) call.answer.fail(error);
   }

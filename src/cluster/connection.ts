@@ -9,7 +9,7 @@
 import type { Cancel, Environment } from "../environment/environment.ts";
 import { encodeFrame, FrameDecoder, frameBytesMax, FrameType, helloBytesMax, ProtocolError } from "./frame.ts";
 import { type Agreement, DiallingHandshake, type Handshake, refusal, RefusedError } from "./hello.ts";
-import { type Link, Outbox } from "./outbox.ts";
+import { type Link, SendQueue } from "./send-queue.ts";
 import { HandshakeError } from "./transport.ts";
 import type { TransportTimings } from "./transport-limits.ts";
 import { WireDecodeError } from "./wire.ts";
@@ -26,7 +26,7 @@ export interface ConnectionOptions {
   readonly link: Link;
   readonly handshake: Handshake;
   /** The hello is over: makes the calls of this connection. */
-  ready(agreement: Agreement, outbox: Outbox): Calls;
+  ready(agreement: Agreement, sendQueue: SendQueue): Calls;
   /** The connection is of no use any more, and the socket is to be closed; once. `error` is undefined after `close`. */
   ended(error: Error | undefined): void;
 }
@@ -36,7 +36,7 @@ const none: Buffer = Buffer.alloc(0);
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #decoder: FrameDecoder;
-  readonly #outbox: Outbox;
+  readonly #sendQueue: SendQueue;
   readonly #cancelHello: Cancel;
   #cancelPing: Cancel = () => {};
   #calls: Calls | undefined;
@@ -47,7 +47,7 @@ export class Connection {
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#outbox = new Outbox(options.link);
+    this.#sendQueue = new SendQueue(options.link);
     this.#decoder = new FrameDecoder(helloBytesMax, (type, call, payload) => this.#frame(type, call, payload));
     const { hello } = options.timings;
     this.#cancelHello = options.environment.clock.schedule(hello, () =>
@@ -78,12 +78,12 @@ export class Connection {
   /** The link has room again. */
   resume(): void {
     this.#hadRoom = true;
-    if (!this.#isEnded) this.#outbox.resume();
+    if (!this.#isEnded) this.#sendQueue.resume();
   }
 
   /** Sends what can be sent at once, for a link that is about to be closed. */
   flush(): void {
-    this.#outbox.flush();
+    this.#sendQueue.flush();
   }
 
   /** The connection is over, for `error` or because it is not needed. */
@@ -92,8 +92,8 @@ export class Connection {
     this.#isEnded = true;
     this.#cancelHello();
     this.#cancelPing();
-    this.#outbox.flush();
-    this.#outbox.close();
+    this.#sendQueue.flush();
+    this.#sendQueue.close();
     this.#calls?.close(error?.message ?? "The connection was closed");
     this.#options.ended(error);
   }
@@ -104,7 +104,7 @@ export class Connection {
       if (type !== FrameType.hello) throw new ProtocolError(`A frame of type ${type} before the end of the hello`);
       return this.#hello(payload);
     }
-    if (type === FrameType.ping) this.#outbox.sendUrgent(encodeFrame(FrameType.pong, call, none));
+    if (type === FrameType.ping) this.#sendQueue.sendUrgent(encodeFrame(FrameType.pong, call, none));
     else if (type !== FrameType.pong) this.#calls.receive(type, call, payload);
   }
 
@@ -114,18 +114,18 @@ export class Connection {
     if (agreement === undefined) return;
     this.#cancelHello();
     this.#decoder.bytesMax = frameBytesMax;
-    this.#calls = this.#options.ready(agreement, this.#outbox);
+    this.#calls = this.#options.ready(agreement, this.#sendQueue);
     this.#schedulePing();
   }
 
   #sendHello(message: Buffer): void {
-    this.#outbox.sendUrgent(encodeFrame(FrameType.hello, 0, message));
+    this.#sendQueue.sendUrgent(encodeFrame(FrameType.hello, 0, message));
   }
 
   #schedulePing(): void {
     const { environment, timings } = this.#options;
     this.#cancelPing = environment.clock.schedule(timings.ping, () => {
-      const isAlive = this.#wasHeard && (this.#hadRoom || this.#outbox.hasRoom);
+      const isAlive = this.#wasHeard && (this.#hadRoom || this.#sendQueue.hasRoom);
       this.#missed = isAlive ? 0 : this.#missed + 1;
       if (this.#missed >= timings.pingsMissedMax) {
         environment.probe("cluster.silentPeer");
@@ -133,9 +133,9 @@ export class Connection {
         return;
       }
       this.#wasHeard = false;
-      this.#hadRoom = this.#outbox.hasRoom;
+      this.#hadRoom = this.#sendQueue.hasRoom;
       // One that does not leave, because the peer takes nothing, needs no second one behind it.
-      if (this.#outbox.hasRoom) this.#outbox.sendUrgent(encodeFrame(FrameType.ping, 0, none));
+      if (this.#sendQueue.hasRoom) this.#sendQueue.sendUrgent(encodeFrame(FrameType.ping, 0, none));
       this.#schedulePing();
     });
   }

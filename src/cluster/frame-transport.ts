@@ -6,7 +6,7 @@ import { Caller, type CallKind, type CallRequest } from "./caller.ts";
 import { Connection } from "./connection.ts";
 import { type Agreement, AnsweringHandshake, DiallingHandshake, type Handshake, type Identity, protocol, secretBytesMin } from "./hello.ts";
 import { ItemQueue } from "./item-queue.ts";
-import type { Outbox } from "./outbox.ts";
+import type { SendQueue } from "./send-queue.ts";
 import type { Pipe, PipeEvents, Pipes } from "./pipe.ts";
 import {
   type CallHandler,
@@ -243,8 +243,8 @@ export class FrameTransport implements Transport {
           random: this.#environment.random,
           binding: pipe.binding,
         });
-        const ready = (_: Agreement, outbox: Outbox): Caller => {
-          const caller = new Caller(outbox, this.#environment, this.#limits);
+        const ready = (_: Agreement, sendQueue: SendQueue): Caller => {
+          const caller = new Caller(sendQueue, this.#environment, this.#limits);
           caller.onIdle = () => {
             // Not from within its own frame, which may have more to say.
             if (caller.isRetiring) pipe.soon(() => opened.connection.end(undefined));
@@ -290,11 +290,11 @@ export class FrameTransport implements Transport {
         : refuseAll(
             `Node ${this.#identity.node} does not accept the certificate of the node that called it (${pipe.certificateFault}): give that node one that the cluster's authority has signed`,
           );
-    const ready = (agreement: Agreement, outbox: Outbox): Answerer => {
+    const ready = (agreement: Agreement, sendQueue: SendQueue): Answerer => {
       this.#unproven.delete(pipe);
-      const answerer = new Answerer(outbox, this.#environment, this.#limits, handler, agreement.peer);
+      const answerer = new Answerer(sendQueue, this.#environment, this.#limits, handler, agreement.peer);
       opened.answerer = answerer;
-      opened.isIdle = () => answerer.inFlight === 0 && outbox.bytes === 0;
+      opened.isIdle = () => answerer.inFlight === 0 && sendQueue.bytes === 0;
       return answerer;
     };
     const opened = this.#openConnection({ pipe, handshake, ready }, (error) => {
@@ -314,7 +314,7 @@ export class FrameTransport implements Transport {
       pipe,
       handshake,
       ready,
-    }: { readonly pipe: Pipe; readonly handshake: Handshake; ready(agreement: Agreement, outbox: Outbox): Caller | Answerer },
+    }: { readonly pipe: Pipe; readonly handshake: Handshake; ready(agreement: Agreement, sendQueue: SendQueue): Caller | Answerer },
     ended: (error: Error | undefined) => void,
   ): OpenConnection & { readonly events: PipeEvents } {
     const connection = new Connection({

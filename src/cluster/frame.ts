@@ -68,7 +68,7 @@ export function writeFrameHead(
   return target.writeUInt32BE(frame.call, at + lengthBytes + 1);
 }
 
-/** A frame of its own, for the few that do not go through an outbox. */
+/** A frame of its own, for the few that do not go through a send queue. */
 export function encodeFrame(type: FrameType, call: number, payload: Uint8Array): Buffer {
   const bytes = Buffer.allocUnsafe(frameHeadBytes + payload.length);
   bytes.set(payload, writeFrameHead(bytes, 0, { type, call, payload: payload.length }));

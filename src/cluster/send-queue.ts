@@ -11,7 +11,7 @@ import { waitingCostMin } from "./transport-limits.ts";
 
 /** The way to the peer's end of a connection. */
 export interface Link {
-  /** Takes all of `bytes`. False: has no more room until the owner of the link calls `Outbox.resume`. */
+  /** Takes all of `bytes`. False: has no more room until the owner of the link calls `SendQueue.resume`. */
   write(bytes: Buffer): boolean;
   /** Calls `callback` soon, when what happens now has happened, so that frames of one moment leave together. */
   soon(callback: () => void): void;
@@ -49,7 +49,7 @@ const urgentBytesMax = 1_048_576;
 const batchBytes = 131_072;
 const batch: Buffer = Buffer.allocUnsafeSlow(batchBytes + frameBytesMax + frameHeadBytes);
 
-export class Outbox {
+export class SendQueue {
   readonly #link: Link;
   #urgent: Buffer[] = [];
   #urgentBytes = 0;
