@@ -163,7 +163,7 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     ...yesOrNo(),
     default: true,
     meaning:
-      "Run a node of a cluster under a process that tells the others at once when it crashes, and starts it again. `no` where something else starts it again, and six seconds until the others notice are few enough",
+      "Run a node of a cluster under a process that tells the others at once when it crashes, and starts it again. `no` where something else does, and the others may take six seconds to notice",
   },
   defaultModel: {
     flag: "model",

@@ -37,7 +37,7 @@ export async function serve(
   const fenced = Promise.withResolvers<Error>();
   const cluster = clusterSettings(config, {
     onFenced: fenced.resolve,
-    onNamed: (node, place) => supervisor?.tell({ kind: "incarnation", node, place }),
+    onNamed: (node, place) => supervisor?.named(node, place),
   });
   const kelpie = await opened(
     createKelpie({
@@ -57,7 +57,7 @@ export async function serve(
     // One that was started again serves where it did before.
     const port = config.port === 0 ? (supervisor?.port ?? 0) : config.port;
     const listening = await opened(kelpie.serve({ port, host: config.host, apiKey: config.apiKey }));
-    supervisor?.tell({ kind: "ready", port: Number(new URL(listening.url).port) });
+    supervisor?.ready(Number(new URL(listening.url).port));
     return {
       url: listening.url,
       data: kelpie.data,

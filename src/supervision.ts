@@ -10,8 +10,12 @@ import type { StorePlace } from "./open-store.ts";
 export type Told =
   /** Before it joins: which incarnation is dead when it ends, and where to say so. */
   | { readonly kind: "incarnation"; readonly node: string; readonly place: StorePlace }
-  /** From now on it is worth starting again. `port`: where it serves its API, and is to serve it again. */
-  | { readonly kind: "ready"; readonly port: number };
+  /** From now on it is worth starting again, and ticks. `port`: where it serves its API, and is to serve it again. */
+  | { readonly kind: "ready"; readonly port: number }
+  /** Its event loop turns: said every `tickMilliseconds`. */
+  | { readonly kind: "tick" };
+
+export const tickMilliseconds = 500;
 
 /** Names the supervisor and the port to a server: `<pid> <port>`. No setting, and never seen by the server's own children. */
 export const supervisedVariable = "KELPIE_SUPERVISED";
@@ -19,7 +23,8 @@ export const supervisedVariable = "KELPIE_SUPERVISED";
 export interface Supervisor {
   /** 0 at the first start: as the settings say. */
   readonly port: number;
-  tell(told: Told): void;
+  named(node: string, place: StorePlace): void;
+  ready(port: number): void;
 }
 
 /** The supervisor of this process, if it has one. Once: its name is taken out of the variables. */
@@ -28,9 +33,14 @@ export function takeSupervisor(): Supervisor | undefined {
   delete process.env[supervisedVariable];
   // Another program's variables may have come down from a server; its supervisor is not this process's.
   if (pid !== process.ppid || process.send === undefined) return undefined;
+  // One that is gone is noticed by the channel's end.
+  const tell = (told: Told): void => void (process.connected && process.send?.(told, () => {}));
   return {
     port: port ?? 0,
-    // One that is gone is noticed by the channel's end.
-    tell: (told) => void (process.connected && process.send?.(told, () => {})),
+    named: (node, place) => tell({ kind: "incarnation", node, place }),
+    ready: (served) => {
+      tell({ kind: "ready", port: served });
+      setInterval(() => tell({ kind: "tick" }), tickMilliseconds).unref();
+    },
   };
 }

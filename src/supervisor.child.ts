@@ -1,9 +1,12 @@
 /** A server for the tests of its supervisor. Its argument says what each start of it does, in their order. */
 import { appendFileSync, readFileSync } from "node:fs";
-import { type Told, takeSupervisor } from "./supervision.ts";
+import type { StorePlace } from "./open-store.ts";
+import { takeSupervisor } from "./supervision.ts";
 
 export interface Start {
-  readonly told?: readonly Told[];
+  readonly node?: { readonly name: string; readonly place: StorePlace };
+  /** Where it is ready. */
+  readonly port?: number;
   /** Ends by itself with this code; absent: it waits for signals, and ends in order at the first one. */
   readonly code?: number;
   /** Takes no signal. */
@@ -12,9 +15,10 @@ export interface Start {
 
 const [file, starts] = [process.argv[2]!, JSON.parse(process.argv[3]!) as readonly Start[]];
 appendFileSync(file, "x");
-const { told = [], code, isDeaf } = starts[readFileSync(file).length - 1]!;
+const { node, port, code, isDeaf } = starts[readFileSync(file).length - 1]!;
 const supervisor = takeSupervisor();
-for (const each of told) supervisor?.tell(each);
+if (node !== undefined) supervisor?.named(node.name, node.place);
+if (port !== undefined) supervisor?.ready(port);
 const end = (how: string): void => {
   process.stdout.write(`${how}\n`);
   if (isDeaf === undefined) process.exit(0);

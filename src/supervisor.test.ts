@@ -6,13 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { test, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Member } from "./cluster/cluster.ts";
 import { memberWrite, readMember } from "./cluster/member-rows.ts";
 import { SqliteStore } from "./storage/sqlite-store.ts";
-import type { Told } from "./supervision.ts";
 import type { Start } from "./supervisor.child.ts";
 
-const ready: Told = { kind: "ready", port: 4321 };
+const port = 4321;
 
 interface Supervised {
   readonly folder: string;
@@ -53,41 +53,73 @@ function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
+const member: Member = {
+  node: "node1#1",
+  name: "node1",
+  state: "up",
+  address: null,
+  capacity: 1,
+  wire: { min: 1, max: 1 },
+  schema: { min: 1, max: 1 },
+  beat: 0,
+  joinedAt: 0,
+};
+
+/** A store in which there is a member, and a start of its server. */
+async function withMember(folder: string): Promise<{ readonly store: SqliteStore; readonly start: Start }> {
+  const path = join(folder, "kelpie.db");
+  const store = await SqliteStore.open(path);
+  await store.commit({ id: "1", checks: [], writes: [memberWrite(member)] });
+  return { store, start: { node: { name: member.node, place: { kind: "sqlite", path } }, port } };
+}
+
 test("A server that is killed is dead in the store at once, and is started again on the port that it had", async (t) => {
   const folder = temporaryFolder(t);
-  const path = join(folder, "kelpie.db");
-  const member: Member = {
-    node: "node1#1",
-    name: "node1",
-    state: "up",
-    address: null,
-    capacity: 1,
-    wire: { min: 1, max: 1 },
-    schema: { min: 1, max: 1 },
-    beat: 0,
-    joinedAt: 0,
-  };
-  await using store = await SqliteStore.open(path);
-  await store.commit({ id: "1", checks: [], writes: [memberWrite(member)] });
-  const told: Told[] = [{ kind: "incarnation", node: member.node, place: { kind: "sqlite", path } }, ready];
-  const supervised = supervise(t, [{ told }, {}], folder);
+  const { store: opened, start } = await withMember(folder);
+  await using store = opened;
+  const supervised = supervise(t, [start, {}], folder);
   const first = await supervised.started();
   assert.equal(first.port, 0);
   assert.equal((await readMember(store, member.node))?.member.state, "up");
   process.kill(first.pid, "SIGKILL");
   const second = await supervised.started();
   assert.notEqual(second.pid, first.pid);
-  assert.equal(second.port, 4321);
+  assert.equal(second.port, port);
   assert.equal((await readMember(store, member.node))?.member.state, "dead");
   assert.match(supervised.notes(), /^kelpie: The server was ended by SIGKILL\. It is started again now\n$/);
   supervised.process.kill("SIGTERM");
   assert.equal(await supervised.closed, 0);
 });
 
+test("A server that does not react is vouched for while it may be busy, and is ended when that lasts", async (t) => {
+  const folder = temporaryFolder(t);
+  const { store: opened, start } = await withMember(folder);
+  await using store = opened;
+  const supervised = supervise(t, [start, {}], folder);
+  const { pid } = await supervised.started();
+  const untilVouched = async (beat: number): Promise<void> => {
+    while ((await readMember(store, member.node))!.member.beat < beat) await sleep(20);
+  };
+  process.kill(pid, "SIGSTOP");
+  await untilVouched(2);
+  process.kill(pid, "SIGCONT");
+  assert.equal(supervised.notes(), "", "it was busy");
+  // For good.
+  process.kill(pid, "SIGSTOP");
+  await untilVouched(5);
+  assert.equal((await readMember(store, member.node))!.member.state, "up");
+  assert.notEqual((await supervised.started()).pid, pid);
+  assert.equal((await readMember(store, member.node))!.member.state, "dead");
+  assert.match(
+    supervised.notes(),
+    /^kelpie: The server is stuck: it has not reacted for 10 s, and is ended\nkelpie: .*SIGKILL.*started again now\n$/,
+  );
+});
+
 test("When the end cannot be told, it says so and starts the server again", async (t) => {
   const folder = temporaryFolder(t);
   const place = { kind: "sqlite", path: join(folder, "missing", "\0") } as const;
-  const supervised = supervise(t, [{ told: [{ kind: "incarnation", node: "node1#1", place }, ready], code: 1 }, {}]);
+  const supervised = supervise(t, [{ node: { name: "node1#1", place }, port, code: 1 }, {}]);
   await supervised.started();
   await supervised.started();
   assert.match(
@@ -97,10 +129,10 @@ test("When the end cannot be told, it says so and starts the server again", asyn
 });
 
 test("One that ends again and again is started more and more slowly, and it says so", async (t) => {
-  const supervised = supervise(t, [{ told: [ready], code: 1 }, { code: 4 }, { code: 1 }, {}]);
+  const supervised = supervise(t, [{ port, code: 1 }, { code: 4 }, { code: 1 }, {}]);
   for (let count = 0; count < 3; count++) await supervised.started();
   supervised.process.kill("SIGTERM");
-  // The third has ended, or is told to: the pause before the fourth is four seconds long.
+  // The third has ended, or is told to: the pause before the fourth is two seconds long.
   assert.ok([0, 1, 143].includes((await supervised.closed)!));
   assert.match(
     supervised.notes(),
@@ -110,9 +142,9 @@ test("One that ends again and again is started more and more slowly, and it says
 
 for (const [what, start, code] of [
   ["never was ready", { code: 1 }, 1],
-  ["finds its settings wrong", { told: [ready], code: 2 }, 2],
-  ["has stopped in order", { told: [ready], code: 0 }, 0],
-  ["was stopped at once by a second signal", { told: [ready], code: 130 }, 130],
+  ["finds its settings wrong", { port, code: 2 }, 2],
+  ["has stopped in order", { port, code: 0 }, 0],
+  ["was stopped at once by a second signal", { port, code: 130 }, 130],
 ] satisfies [string, Start, number][])
   test(`A server that ${what} is not started again`, async (t) => {
     const supervised = supervise(t, [start]);
@@ -122,7 +154,7 @@ for (const [what, start, code] of [
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
   test(`${signal} is passed on, and what the server ends with is passed up`, async (t) => {
-    const supervised = supervise(t, [{ told: [ready] }]);
+    const supervised = supervise(t, [{ port }]);
     await supervised.started();
     supervised.process.kill(signal);
     assert.equal(await supervised.line(), signal);
@@ -130,7 +162,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
   });
 
 test("A second signal ends a server at once that does not hear the first", async (t) => {
-  const supervised = supervise(t, [{ told: [ready], isDeaf: true }]);
+  const supervised = supervise(t, [{ port, isDeaf: true }]);
   await supervised.started();
   supervised.process.kill("SIGINT");
   assert.equal(await supervised.line(), "SIGINT");
@@ -141,7 +173,7 @@ test("A second signal ends a server at once that does not hear the first", async
 });
 
 test("A server whose supervisor is killed knows it", async (t) => {
-  const supervised = supervise(t, [{ told: [ready] }]);
+  const supervised = supervise(t, [{ port }]);
   await supervised.started();
   supervised.process.kill("SIGKILL");
   assert.equal(await supervised.line(), "alone");

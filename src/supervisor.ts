@@ -6,14 +6,16 @@
  *     was ready, or finds its settings wrong is not: its exit code is this process's.
  * V3. Starts are bounded in rate: before each next one in a row the pause is twice as long.
  * V4. A signal is passed on. The second one ends the server at once.
+ * V5. A server whose event loop does not turn is vouched for while it may be busy: the others do not take it to be dead.
+ *     When that lasts, it is stuck, and ended.
  *
- * It is small, and loads nothing of the server; the store only when there is a crash to be told.
+ * It is small, and loads nothing of the server; the store only when there is something to be told.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes } from "./cli/exit-codes.ts";
-import { supervisedVariable, type Told } from "./supervision.ts";
+import { supervisedVariable, tickMilliseconds, type Told } from "./supervision.ts";
 
 /** A server that ran for this long did not end because of how it was started. */
 const steadyMilliseconds = 60_000;
@@ -26,6 +28,11 @@ const sameSignalMilliseconds = 300;
 /** What a server ends with that did what it was told, or can do nothing with what it was told (V2). */
 const finalCodes = new Set<number>([exitCodes.ok, exitCodes.usage, exitCodes.hungUp, exitCodes.interrupted, exitCodes.terminated]);
 
+/** Of an event loop that does not turn, in intervals of a tick: until the others would take the node to be dead in two seconds. */
+const busyTicks = 3;
+/** As long as anybody should wait for an agent of a node that lives. */
+const stuckTicks = 20;
+
 interface End {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -37,6 +44,7 @@ class Supervisor {
   #incarnation: Extract<Told, { kind: "incarnation" }> | undefined;
   #port = 0;
   #wasReady = false;
+  #isVouching = false;
   readonly #told = new AbortController();
   #toldAt = 0;
   /** The signal that was sent twice. */
@@ -90,8 +98,18 @@ class Supervisor {
     this.#server = server;
     server.on("message", (told: Told) => {
       if (told.kind === "incarnation") this.#incarnation = told;
-      else [this.#port, this.#wasReady] = [told.port, true];
+      else silentTicks = 0;
+      if (told.kind === "ready") [this.#port, this.#wasReady] = [told.port, true];
     });
+    // Ticks of this process are counted, not the time: when it stood still itself, it cannot know of the server.
+    let silentTicks: number | undefined;
+    const watch = setInterval(() => {
+      if (silentTicks === undefined || ++silentTicks < busyTicks) return;
+      if (silentTicks < stuckTicks) void this.#vouch();
+      if (silentTicks !== stuckTicks) return;
+      say(`The server is stuck: it has not reacted for ${(stuckTicks * tickMilliseconds) / 1_000} s, and is ended`);
+      server.kill("SIGKILL");
+    }, tickMilliseconds);
     const end = await new Promise<End>((resolve) => {
       server.on("error", (error) => {
         say(`Cannot start the server: ${error.message}`);
@@ -99,6 +117,7 @@ class Supervisor {
       });
       server.on("exit", (code, signal) => resolve({ code, signal }));
     });
+    clearInterval(watch);
     this.#server = undefined;
     return end;
   }
@@ -109,11 +128,26 @@ class Supervisor {
     const { node, place } = this.#incarnation;
     const late = sleep(reportMillisecondsMax, "the store does not answer");
     try {
-      const { reportCrash } = await import("./report-crash.ts");
-      const why = await Promise.race([reportCrash(node, place), late]);
+      const { speakForNode } = await import("./speak-for-node.ts");
+      const why = await Promise.race([speakForNode("ended", node, place), late]);
       if (why !== undefined) throw new Error(why);
     } catch (error) {
       say(`The other nodes could not be told of the end of ${node}, and will see it by themselves: ${(error as Error).message}`);
+    }
+  }
+
+  /** V5. */
+  async #vouch(): Promise<void> {
+    if (this.#incarnation === undefined || this.#isVouching) return;
+    const { node, place } = this.#incarnation;
+    this.#isVouching = true;
+    try {
+      const { speakForNode } = await import("./speak-for-node.ts");
+      await speakForNode("busy", node, place);
+    } catch {
+      // A store that does not answer takes no word of others against the node either.
+    } finally {
+      this.#isVouching = false;
     }
   }
 

@@ -36,7 +36,7 @@ const composition = [
   "diagnose",
   "supervision",
   "supervisor",
-  "report-crash",
+  "speak-for-node",
 ].map((name) => `src/${name}.ts`);
 const testFile = /\.(test|contract|crash|child)\.ts$|\/testing(\.ts$|\/)/;
 /** A file that is longer holds two ideas, or its reason stands here. */

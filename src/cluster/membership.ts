@@ -2,7 +2,8 @@
  * This node as a member, and what it sees of the others (C1, C2, C4).
  *
  * M1. This node's row is changed by one commit at a time, each on the version that the one before has left. One that
- *     fails shows either a late commit of this node's own, or that the others take it to be dead.
+ *     fails shows a late commit of this node's own, one that vouched for it (vouch-for.ts), or that the others take it
+ *     to be dead.
  * M2. A node that is taken to be dead says so once, to its listener, and never renews again.
  * M3. Rows are read at least every `renew`; that a row has changed is told earlier where the store can watch.
  */

@@ -1,0 +1,12 @@
+/** What a supervisor says in the store in the place of its server. Loaded when there is something to say. */
+import { reportDead } from "./cluster/report-dead.ts";
+import { vouchFor } from "./cluster/vouch-for.ts";
+import { RealEnvironment } from "./environment/real-environment.ts";
+import { openStore, type StorePlace } from "./open-store.ts";
+
+/** That the server has ended, or that it is busy and lives. May run twice. @throws What opening the store throws. */
+export async function speakForNode(what: "ended" | "busy", node: string, place: StorePlace): Promise<void> {
+  const environment = new RealEnvironment({ level: "error" });
+  await using store = await openStore(place, { environment });
+  await (what === "ended" ? reportDead : vouchFor)(store, environment, node);
+}
