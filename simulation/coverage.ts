@@ -96,7 +96,7 @@ function possiblePairs(workloads: readonly Totals[], critical: ReadonlySet<strin
   return new Set(
     workloads.flatMap(({ faults, probes }) => {
       const reached = Object.keys(probes).filter((name) => critical.has(name));
-      return Object.keys(faults).flatMap((fault) => reached.map((probe) => `${fault}, ${probe}`));
+      return Object.keys(faults).flatMap((fault) => reached.map((probe) => `${fault} × ${probe}`));
     }),
   );
 }

@@ -42,7 +42,7 @@ export interface RunReport {
   readonly crashes: number;
   readonly faults: { readonly [kind: string]: number };
   readonly probes: { readonly [name: string]: number };
-  /** "fault, probe": the code came to the probe within 2 virtual seconds after the fault. */
+  /** "fault × probe": the code came to the probe within 2 virtual seconds after the fault. */
   readonly pairs: readonly string[];
   readonly options: SwarmOptions;
   readonly parts: { readonly faults: readonly string[]; readonly operations: readonly string[] };

@@ -26,7 +26,7 @@ export interface Totals {
   readonly crossings: Counts;
   readonly faults: Counts;
   readonly probes: Counts;
-  /** Runs with the pair: "fault, probe". */
+  /** Runs with the pair: "fault × probe". */
   readonly pairs: Counts;
   readonly violations: number;
   /** The first of them. */

@@ -73,7 +73,7 @@ export class World {
   readonly parts: RunParts;
   readonly faults: Map<string, number> = new Map();
   readonly probes: Map<string, number> = new Map();
-  /** "fault, probe": the code came to the probe soon after the fault. */
+  /** "fault × probe": the code came to the probe soon after the fault. */
   readonly pairs: Set<string> = new Set();
   readonly #lastFaults = new Map<string, number>();
   /** Calls of clients that were answered. */
@@ -121,7 +121,7 @@ export class World {
 
   countProbe(name: string): void {
     this.probes.set(name, (this.probes.get(name) ?? 0) + 1);
-    for (const [fault, at] of this.#lastFaults) if (this.kernel.now - at <= pairMilliseconds) this.pairs.add(`${fault}, ${name}`);
+    for (const [fault, at] of this.#lastFaults) if (this.kernel.now - at <= pairMilliseconds) this.pairs.add(`${fault} × ${name}`);
   }
 
   /**
