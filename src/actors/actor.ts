@@ -116,7 +116,8 @@ export interface Turn {
    * Sends a message to an actor of the same project, which may be this one: a part of the turn's writes. The receiver
    * handles it exactly once, wherever it is and whatever crashes, after what this actor sent to it before. Nobody gets
    * its reply. When the receiver's turn throws, the message stays first of this sender's and is tried again after 1 s,
-   * then after twice as long, up to a minute; after 8 attempts it becomes a dead letter (`listDeadLetters`).
+   * then after twice as long, up to a minute; after 8 attempts it becomes a dead letter (`listDeadLetters`). A turn that
+   * throws a `MailboxFullError` says "not now": that counts as no attempt.
    *
    * A message is JSON of at most 64,000 bytes; a turn sends at most 1,000. A receiver whose inbox is full (10,000
    * messages, about) makes the turn fail with a `MailboxFullError`.

@@ -5,7 +5,7 @@ import { settle } from "../../test/support/manual-environment.ts";
 import { encodeTuple, tupleRange } from "../base/tuple.ts";
 import { readCounter } from "../storage/counter.ts";
 import { MemoryStore } from "../storage/memory-store.ts";
-import { LimitError, type Store } from "../storage/store.ts";
+import { LimitError, type Store, StoreUnavailableError } from "../storage/store.ts";
 import {
   type ActorId,
   ActorMessageError,
@@ -293,6 +293,20 @@ test("After eight attempts a message is a dead letter, and what was behind it go
   await environment.clock.advance(10_000);
   assert.deepEqual(await log(node), ["good", "bad"]);
   assert.deepEqual(await waiting(store), [0, 0]);
+});
+
+test("A receiver that has no room now, or no store, uses up no attempt of a message", async () => {
+  const attempts: number[] = [];
+  const node = await start(async (_, turn) => {
+    if (attempts.push(turn.origin!.attempt) <= 20)
+      throw attempts.length % 2 === 0 ? new MailboxFullError("Not now", 2_000) : new StoreUnavailableError("Away");
+  });
+  await post(node, one, reader(), "a", "b");
+  await node.environment.clock.advance(29_000);
+  assert.deepEqual(await log(node), []);
+  await node.environment.clock.advance(2_000);
+  assert.deepEqual(await log(node), ["a", "b"]);
+  assert.ok(attempts.every((attempt) => attempt === 1));
 });
 
 test("A dead letter can be thrown away", async () => {

@@ -14,7 +14,7 @@ import { decodeJson, encodeJson } from "../base/json.ts";
 import { decodeTuple, encodeTuple, type Tuple, tupleRange } from "../base/tuple.ts";
 import type { Cancel } from "../environment/environment.ts";
 import { type Entry, StoreUnavailableError, type Write } from "../storage/store.ts";
-import type { ActorId, Origin } from "./actor.ts";
+import { type ActorId, MailboxFullError, type Origin } from "./actor.ts";
 import { describeActor } from "./actor-id.ts";
 import { deadLetterPrefix, type DeadLetterRow, inboxPrefix, inboxSizeKey, type SentRow } from "./actor-rows.ts";
 import { sentAttemptsMax, sentBackoffMillisecondsMax, sentBackoffMillisecondsMin } from "./limits.ts";
@@ -101,10 +101,10 @@ export class Inbox {
   putOff(sent: Sent, error: unknown, commit: (part: Part) => PendingBatch | undefined): void {
     const { from, name, row } = sent;
     this.#skipSender(sent);
-    if (error instanceof StoreUnavailableError) {
+    if (error instanceof StoreUnavailableError || error instanceof MailboxFullError) {
       // Not the message's fault: no attempt of it is used up.
       this.#open.delete(name);
-      this.#hold(from, sentBackoffMillisecondsMin);
+      this.#hold(from, error instanceof MailboxFullError ? error.retryAfterMilliseconds : sentBackoffMillisecondsMin);
       return;
     }
     const { clock, log, probe } = this.#services.environment;

@@ -46,6 +46,12 @@ export function receivers(sent: readonly Outgoing[]): Map<string, { readonly id:
   return found;
 }
 
+/** How many messages wait in the inbox of an actor. */
+export async function inboxSize(store: Store, id: ActorId): Promise<number> {
+  const [answer] = await store.read([{ key: encodeTuple(inboxSizeKey(id)) }]);
+  return Number(readCounter(answer?.[0]?.value));
+}
+
 /** @throws {MailboxFullError} A receiver has too many messages waiting already. */
 export async function assertRoom(store: Store, sent: readonly Outgoing[], inboxMessages: number): Promise<void> {
   const all = [...receivers(sent).values()];

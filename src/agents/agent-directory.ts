@@ -5,7 +5,7 @@ import { attachBlock, detachBlock } from "../memory/block-agents.ts";
 import { checkTags, checkText, coreBytesDefault, DuplicateBlockLabelError } from "../memory/memory.ts";
 import { entityBytesMax, fitsOneRow, type Page } from "../storage/collection.ts";
 import { transact, type Transaction } from "../storage/transaction.ts";
-import { baseToolNames } from "../tools/base-tools.ts";
+import { baseToolNames, multiAgentToolNames } from "../tools/base-tools.ts";
 import { findToolByName, getTool, type ToolRecord } from "../tools/tool-record.ts";
 import { defaultToolRules, parseToolRules, type ToolRule } from "../tools/tool-rules.ts";
 import { activityKey, agentOf, agents, AgentNotFoundError, type AgentRecord, type AgentType } from "./agent.ts";
@@ -38,6 +38,8 @@ export type AgentCreate = { readonly [field in keyof Settable]?: Settable[field]
   readonly tools?: readonly string[] | undefined;
   readonly tool_rules?: readonly ToolRuleInput[] | null | undefined;
   readonly include_base_tools?: boolean | undefined;
+  /** The tools with which it sends messages to other agents; not by default. */
+  readonly include_multi_agent_tools?: boolean | undefined;
   readonly include_base_tool_rules?: boolean | null | undefined;
 };
 
@@ -268,8 +270,9 @@ export class AgentDirectory {
 
   async #toolsOf(transaction: Transaction, project: string, create: AgentCreate, type: AgentType): Promise<ToolRecord[]> {
     const base = create.include_base_tools === false ? [] : baseToolNames(type);
+    const toAgents = create.include_multi_agent_tools === true ? multiAgentToolNames : [];
     const named = await Promise.all(
-      [...new Set([...base, ...(create.tools ?? [])])].map(async (name) => {
+      [...new Set([...base, ...toAgents, ...(create.tools ?? [])])].map(async (name) => {
         const tool = await findToolByName(transaction, project, name);
         if (tool === undefined)
           throw new InvalidAgentError(

@@ -3,7 +3,8 @@ import type { Turn } from "../actors/actor.ts";
 import type { Json } from "../base/json.ts";
 import { allowedTools, type PastCall, presetArguments } from "../tools/tool-rules.ts";
 import { validateArguments } from "../tools/validate-arguments.ts";
-import type { OutsideTool, StateTool, ToolInput, ToolResult } from "../tools/tool.ts";
+import type { OutsideTool, StateTool, StateToolContext, ToolInput, ToolResult } from "../tools/tool.ts";
+import { sendToAgent } from "./agent-message.ts";
 import type { AgentTool } from "./agent-tools.ts";
 import type { ToolCall, ToolReturn } from "./chat-message.ts";
 import type { CallState } from "./conversation.ts";
@@ -51,13 +52,14 @@ async function callStateTool(
   input: ToolInput,
 ): Promise<ToolReturn> {
   const { store, environment, address } = conversation;
-  const context = {
+  const context: StateToolContext = {
     transaction: turn.shared,
     store,
     environment,
     project: address.project,
     agentId: address.agentId,
     conversationId: address.conversationId,
+    sendToAgent: async (agentId, message) => await sendToAgent(conversation, turn, agentId, message),
   };
   return toReturn(call, await tool.execute(input, context), found.returnCharactersMax);
 }

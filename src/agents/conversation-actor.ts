@@ -1,6 +1,7 @@
 /** A conversation as an actor: accepts requests one at a time, and has a driver work on the run in progress. */
 import type { Activation, Actor, ActorType, Reminder, Turn } from "../actors/actor.ts";
 import { agents, AgentNotFoundError, type AgentRecord } from "./agent.ts";
+import { refusedLater } from "./agent-message.ts";
 import type { ChatBody, ChatMessage, ToolReturn } from "./chat-message.ts";
 import { commitCompaction, type CompactionCut } from "./compaction.ts";
 import {
@@ -69,7 +70,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     const conversation: ConversationEnvironment = { ...this.#agents, address: message.address };
     switch (message.kind) {
       case "send":
-        return await this.#send(conversation, message.request, turn);
+        return await this.#receive(conversation, message.request, turn);
       case "cancel":
         return await this.#cancel(conversation, message.runIds, turn);
       case "reset":
@@ -95,6 +96,13 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     if (state === undefined || reminder.name !== runReminder) return;
     if (this.#driver?.runId !== state.run.id) this.#drive(conversation, state.run.id, true);
     armReminder(conversation, turn);
+  }
+
+  /** What another agent has sent waits for its time: nobody would hear of a refusal. */
+  async #receive(conversation: ConversationEnvironment, request: SendRequest, turn: Turn): Promise<SendOutcome> {
+    const outcome = await this.#send(conversation, request, turn);
+    if (turn.origin !== undefined && !outcome.ok) throw refusedLater(conversation.address, outcome);
+    return outcome;
   }
 
   async #send(conversation: ConversationEnvironment, request: SendRequest, turn: Turn): Promise<SendOutcome> {

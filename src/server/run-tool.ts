@@ -4,7 +4,7 @@ import type { ConversationAddress } from "../agents/conversation.ts";
 import type { Json } from "../base/json.ts";
 import { transact } from "../storage/transaction.ts";
 import type { ToolRecord } from "../tools/tool-record.ts";
-import type { StateTool, ToolResult } from "../tools/tool.ts";
+import type { StateTool, StateToolContext, ToolResult } from "../tools/tool.ts";
 import { validateArguments } from "../tools/validate-arguments.ts";
 import type { Services } from "./services.ts";
 
@@ -52,5 +52,9 @@ async function executeInTransaction(
 ): Promise<ToolResult> {
   const parsed = validateArguments(JSON.stringify(args), tool.parameters);
   if (!parsed.ok) return { status: "error", text: parsed.error };
-  return await transact(store, environment, (transaction) => tool.execute(parsed.input, { ...address, transaction, store, environment }));
+  // Only an actor's turn can send.
+  const sendToAgent: StateToolContext["sendToAgent"] = async () => ({ refused: "An agent sends messages to others in its runs only." });
+  return await transact(store, environment, (transaction) =>
+    tool.execute(parsed.input, { ...address, transaction, store, environment, sendToAgent }),
+  );
 }

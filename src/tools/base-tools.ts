@@ -1,5 +1,6 @@
 /** The tools that every project has, with the type that Letta gives each. */
 import type { Json } from "../base/json.ts";
+import { sendMessageToAgentAsync } from "./agent-message-tools.ts";
 import {
   coreMemoryAppend,
   coreMemoryReplace,
@@ -38,6 +39,7 @@ export const baseTools: readonly BaseTool[] = [
   present(memoryRethink, "letta_sleeptime_core"),
   present(rethinkMemory, "letta_sleeptime_core"),
   present(memoryFinishEdits, "letta_sleeptime_core"),
+  present(sendMessageToAgentAsync, "letta_multi_agent_core"),
   missing("run_code", "Runs a piece of code and gives what it prints.", "It runs in a sandbox, which this version does not have.", {
     code: required({ type: "string", description: "The code to run." }),
     language: required({ type: "string", enum: ["python", "js", "ts", "r", "java"], description: "The language that the code is in." }),
@@ -55,6 +57,9 @@ export const baseTools: readonly BaseTool[] = [
 export function baseToolNames(agentType: string): readonly string[] {
   return baseToolsOfType[agentType] ?? baseToolsOfType["letta_v1_agent"]!;
 }
+
+/** Names of the tools that an agent gets with `include_multi_agent_tools`. */
+export const multiAgentToolNames: readonly string[] = [sendMessageToAgentAsync.name];
 
 const baseToolsOfType: { readonly [agentType: string]: readonly string[] } = {
   letta_v1_agent: ["conversation_search", "memory_insert", "memory_replace"],

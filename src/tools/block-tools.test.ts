@@ -47,7 +47,15 @@ async function agentWith(store: MemoryStore, blocks: readonly BlockCreate[], mor
 
 async function call(store: MemoryStore, tool: StateTool, input: ToolInput, id = agentId): Promise<ToolResult> {
   return await transact(store, environment, (transaction) =>
-    tool.execute(input, { transaction, store, environment, project, agentId: id, conversationId: "default" }),
+    tool.execute(input, {
+      transaction,
+      store,
+      environment,
+      project,
+      agentId: id,
+      conversationId: "default",
+      sendToAgent: async () => ({}),
+    }),
   );
 }
 

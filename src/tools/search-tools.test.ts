@@ -35,7 +35,15 @@ async function storeWithAgent(): Promise<MemoryStore> {
 
 async function call(store: MemoryStore, tool: StateTool, input: ToolInput): Promise<ToolResult> {
   return await transact(store, environment, (transaction) =>
-    tool.execute(input, { transaction, store, environment, project: "p", agentId: agent.id, conversationId: "default" }),
+    tool.execute(input, {
+      transaction,
+      store,
+      environment,
+      project: "p",
+      agentId: agent.id,
+      conversationId: "default",
+      sendToAgent: async () => ({}),
+    }),
   );
 }
 

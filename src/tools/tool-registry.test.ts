@@ -263,7 +263,10 @@ const filters: readonly (readonly [ToolFilter, readonly string[]])[] = [
   [{ search: "ALPH" }, ["alpha"]],
   [{ tool_types: ["custom"] }, ["alpha", "beta"]],
   [{ tool_types: ["custom", "letta_builtin"] }, ["alpha", "beta", "fetch_webpage", "run_code", "web_search"]],
-  [{ exclude_tool_types: ["letta_core", "letta_memory_core", "letta_sleeptime_core", "letta_builtin"] }, ["alpha", "beta"]],
+  [
+    { exclude_tool_types: ["letta_core", "letta_memory_core", "letta_sleeptime_core", "letta_builtin", "letta_multi_agent_core"] },
+    ["alpha", "beta"],
+  ],
   [
     { return_only_letta_tools: true, search: "a" },
     baseTools

@@ -48,6 +48,11 @@ export interface StateToolContext {
   readonly agentId: string;
   /** `default`, or the conversation's id. */
   readonly conversationId: string;
+  /**
+   * Puts a message of this agent into the conversation of another one, in the batch of the tool's result: it is handled
+   * exactly once, as soon as that agent is free. `refused` says why not.
+   */
+  sendToAgent(agentId: string, message: string): Promise<{ readonly refused?: string }>;
 }
 
 export interface OutsideToolContext {

@@ -99,8 +99,16 @@ export interface AgentInput {
 }
 
 export const createAgentSchema: z.ZodType<AgentInput> = createShape.openapi("CreateAgentRequest").transform((body): AgentInput => {
-  const { tools, include_base_tools, include_base_tool_rules, memory_blocks, agent_type, tool_rules } = body;
-  const own = present({ tools, include_base_tools, include_base_tool_rules, memory_blocks, agent_type, tool_rules });
+  const { tools, include_base_tools, include_multi_agent_tools, include_base_tool_rules, memory_blocks, agent_type, tool_rules } = body;
+  const own = present({
+    tools,
+    include_base_tools,
+    include_multi_agent_tools,
+    include_base_tool_rules,
+    memory_blocks,
+    agent_type,
+    tool_rules,
+  });
   return {
     create: { ...toFields(body), ...own, core_bytes_max: body.core_bytes_max ?? null } as AgentCreate,
     initialMessages: body.initial_message_sequence ?? [],
