@@ -79,8 +79,8 @@ export class ServerProcess implements AsyncDisposable {
 
 async function start(folder: string, port: string, variables: Readonly<Record<string, string>>): Promise<Started> {
   const environment = { PATH: process.env.PATH, HOME: folder, KELPIE_DISCOVER_LOCAL: "no", ...variables };
-  // A node that joins a cluster on this machine finds its store by itself.
-  const data = variables.KELPIE_JOIN === undefined ? ["--data", folder] : [];
+  // A node that joins a cluster on this machine finds its store by itself; a flag would come before the variable.
+  const data = variables.KELPIE_JOIN === undefined && variables.KELPIE_DATA === undefined ? ["--data", folder] : [];
   const child = spawn(process.execPath, [main, "serve", "--json", "--port", port, ...data], {
     cwd: folder,
     env: environment,

@@ -103,7 +103,11 @@ function translate(error: unknown): HttpError | undefined {
   if (error instanceof ProviderConfigurationError) return invalidArgument(error.message);
   if (error instanceof ProviderNameTakenError) return conflict(error.message);
   if (error instanceof StoreUnavailableError)
-    return new HttpError(503, { detail: `The store cannot be reached: ${error.message}. Nothing was changed` }, retryAfter(1_000));
+    return new HttpError(
+      503,
+      { detail: `The store cannot be used now: ${sentence(error.message)} Nothing was changed` },
+      retryAfter(1_000),
+    );
   if (error instanceof CommitUnknownError)
     return new HttpError(503, { detail: `${error.message}. Look whether the change is there before sending it again` }, doNotRetry);
   if (error instanceof NodeUnreachableError || error instanceof HandshakeError || error instanceof OverloadedError)
@@ -133,6 +137,10 @@ function modelErrorAnswer(error: ModelError): HttpError {
   const { type, status } = modelErrors[error.kind];
   const headers = error.retryAfterMilliseconds === undefined ? {} : retryAfter(error.retryAfterMilliseconds);
   return new HttpError(status, { error: { type, message: error.message, detail: null } }, headers);
+}
+
+function sentence(text: string): string {
+  return /[.?!]$/.test(text) ? text : `${text}.`;
 }
 
 function traceId(environment: Environment): string {

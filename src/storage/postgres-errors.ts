@@ -40,6 +40,8 @@ export function explainPostgresError(error: unknown): string {
 
 function adviceFor(error: unknown): string | undefined {
   const code = postgresCode(error) ?? (error instanceof Error && "code" in error ? String(error.code) : "");
+  if (code === "55000" && /not currently accepting connections/.test(postgresMessage(error)))
+    return "Allow them again: ALTER DATABASE … WITH ALLOW_CONNECTIONS true";
   const advices: { readonly [code: string]: string } = {
     "28P01": "Check the user and the password in the store's address",
     "28000": "Check the user in the store's address, and pg_hba.conf of the server",

@@ -301,6 +301,35 @@ describe("PostgresStore under faults", { skip: postgresMissing ?? false }, () =>
     assert.equal(await counterAt(store, "n"), 1);
   });
 
+  test("a read that takes too long is answered within the time that calls wait, though its connection is kept", async () => {
+    const schema = newSchema();
+    await using store = await PostgresStore.open(server.address, { schema, connections: 1, waitMillisecondsMax: 300 });
+    await store.commit(batchOf([set("row", "value")]));
+    const locker = new Client({ connectionString: server.address });
+    await locker.connect();
+    await locker.query(`BEGIN; LOCK TABLE ${schema}.entry IN ACCESS EXCLUSIVE MODE`);
+    await assert.rejects(
+      store.read([{ key: keyOf("row") }]),
+      (error) => error instanceof StoreUnavailableError && /has not answered for 300 ms/.test(error.message),
+    );
+    await locker.end();
+    assert.equal((await store.read([{ key: keyOf("row") }]))[0]!.length, 1);
+  });
+
+  test("a database that refuses connections is told with what to do, and used again when it takes them", async () => {
+    await using store = await PostgresStore.open(server.address, { schema: newSchema(), waitMillisecondsMax: 300 });
+    await store.commit(batchOf([set("row", "value")]));
+    server.query("ALTER DATABASE kelpie WITH ALLOW_CONNECTIONS false", "postgres");
+    server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'kelpie'", "postgres");
+    const why = /not currently accepting connections\. Allow them again: ALTER DATABASE/;
+    const isRefused = (error: unknown): boolean => error instanceof StoreUnavailableError && why.test(error.message);
+    await assert.rejects(store.read([{ key: keyOf("row") }]), isRefused);
+    await assert.rejects(store.commit(batchOf([set("row", "other")])), isRefused);
+    server.query("ALTER DATABASE kelpie WITH ALLOW_CONNECTIONS true", "postgres");
+    const [entry] = (await store.read([{ key: keyOf("row") }]))[0]!;
+    assert.equal(Buffer.from(entry!.value).toString(), "value");
+  });
+
   test("what is wrong with the database is told with what to do, and nothing is written", async () => {
     const schema = newSchema();
     await using store = await PostgresStore.open(server.address, { schema, connections: 1 });

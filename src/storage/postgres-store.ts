@@ -114,7 +114,7 @@ export class PostgresStore implements Store {
   readonly #pending = new Map<BatchId, Promise<CommitOutcome>>();
   /** Batches in doubt whose callers were told so. */
   readonly #doubtful = new Map<BatchId, WaitingBatch>();
-  #readsInWork = 0;
+  readonly #readsInWork = new Set<WaitingRead>();
   #committers = 0;
   #connecting = 0;
   #dispatchIsScheduled = false;
@@ -230,7 +230,7 @@ export class PostgresStore implements Store {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     this.#poll.stop();
-    while (this.#pending.size > 0 || this.#reads.length > 0 || this.#readsInWork > 0) await pause(5);
+    while (this.#pending.size > 0 || this.#reads.length > 0 || this.#readsInWork.size > 0) await pause(5);
     while (this.#workers.some(({ isBusy }) => isBusy)) await pause(5);
     await Promise.all(this.#workers.map(({ lane }) => lane.close()));
     clearInterval(this.#tick);
@@ -333,7 +333,7 @@ export class PostgresStore implements Store {
   async #readGroup({ lane }: Worker): Promise<void> {
     const group = this.#takeReads();
     if (group.length === 0) return;
-    this.#readsInWork += group.length;
+    for (const read of group) this.#readsInWork.add(read);
     this.#dispatch();
     try {
       const { timeline, answers } = await lane.read(group.flatMap(({ queries }) => queries));
@@ -347,7 +347,7 @@ export class PostgresStore implements Store {
       if (kind === "lost" || kind === "conflict" || kind === "moved") this.#reads.unshift(...group);
       else for (const { answer } of group) answer.reject(this.#unavailable("Cannot read from", error));
     } finally {
-      this.#readsInWork -= group.length;
+      for (const read of group) this.#readsInWork.delete(read);
     }
   }
 
@@ -419,18 +419,21 @@ export class PostgresStore implements Store {
     }
     while (this.#reads[0] !== undefined && this.#reads[0].deadline <= now)
       this.#reads.shift()!.answer.reject(this.#unavailable("Cannot read from", this.#lastError));
+    // A connection that is silent is given up later: a large read may take as long.
+    for (const { deadline, answer } of this.#readsInWork)
+      if (deadline <= now) answer.reject(this.#unavailable("Cannot read from", this.#lastError));
     for (const waiting of this.#workers.flatMap(({ doubt }) => doubt ?? [])) {
       if (waiting.answer === undefined || waiting.deadline > now) continue;
       this.#reject(waiting, new CommitUnknownError(`The answer of ${this.#name} to a batch was lost`, { cause: this.#lastError }));
       this.#doubtful.set(waiting.batch.id, waiting);
     }
-    if (this.#pending.size > 0 || this.#reads.length > 0 || this.#readsInWork > 0) return;
+    if (this.#pending.size > 0 || this.#reads.length > 0 || this.#readsInWork.size > 0) return;
     clearInterval(this.#tick);
     this.#tick = undefined;
   }
 
   #unavailable(attempt: string, cause: unknown): StoreUnavailableError {
-    const reason = cause === undefined ? `it had no time for ${this.#waitMillisecondsMax} ms` : explainPostgresError(cause);
+    const reason = cause === undefined ? `it has not answered for ${this.#waitMillisecondsMax} ms` : explainPostgresError(cause);
     return new StoreUnavailableError(`${attempt} ${this.#name}: ${reason}`, { cause });
   }
 
