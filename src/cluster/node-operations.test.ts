@@ -74,6 +74,21 @@ test("A node whose last other node dies while it drains takes part again, with t
   await waiting;
 });
 
+test("A drained node does what it is asked to when all the others have ended", async () => {
+  const world = new LedgerCluster();
+  const [a, b] = [await world.up("a"), await world.up("b")];
+  const id = world.ledgerAt(b);
+  await world.until(send(b, id, add("one")));
+  assert.equal(await world.until(a.cluster.operations.drain(memberOf(a, b))), undefined);
+  await world.time.advance(1_000);
+  assert.equal(b.cluster.actors.live, 0);
+  await world.until(send(b, id, add("two")));
+  a.kill();
+  await world.time.advance(10_000);
+  assert.equal(await world.until(send(b, id, add("three"))), 3);
+  assert.equal(b.cluster.membership.state, "draining");
+});
+
 test("A node that leaves is not brought back, and moves what a drain has left", async () => {
   const world = new LedgerCluster();
   const [a, b] = [await world.up("a"), await world.up("b")];
