@@ -394,21 +394,26 @@ export class Membership {
       return;
     }
     this.#see(rows.members.map(({ member }) => member).filter((member) => member.state !== "dead"));
-    this.#schemaWritten = Math.max(this.#schemaWritten, rows.schema.written);
-    await this.#raiseSchema(rows);
+    this.#seeSchema(rows.schema.written);
     const generation = await store.generation?.();
-    if (generation === this.#generation) return;
-    this.#generation = generation;
-    environment.probe("cluster.generationChanged");
-    this.#listener?.generationChanged();
+    if (generation !== this.#generation) {
+      this.#generation = generation;
+      environment.probe("cluster.generationChanged");
+      this.#listener?.generationChanged();
+    }
+    await this.#raiseSchema(rows);
   }
 
-  /** Lets the version of rows that is written grow, when every node reads the next one. */
+  #seeSchema(written: number): void {
+    if (written <= this.#schemaWritten) return;
+    this.#schemaWritten = written;
+    this.#options.environment.log.write("info", "Rows are written in a newer version: older nodes cannot join any more", { written });
+  }
+
+  /** Lets the version of rows that is written grow, when every node reads the next one. This one sees it as the others do. */
   async #raiseSchema(rows: ClusterRows): Promise<void> {
     const batch = raiseRowSchema(rows);
-    if (batch === undefined || !(await this.#commit(batch)).ok) return;
-    // Each node says so when it sees it: that the batch is durable is enough here.
-    this.#options.environment.probe("cluster.schemaRaised", "sometimes");
+    if (batch !== undefined && (await this.#commit(batch)).ok) this.#options.environment.probe("cluster.schemaRaised", "sometimes");
   }
 
   #whyDead(row: MemberRow, now: number): string | undefined {

@@ -10,7 +10,7 @@ test("Three nodes are restarted under load, and their clients do not notice", { 
     store: postgres.address,
     nodes: 3,
     rounds: 1,
-    clients: 6,
+    clients: 3,
     checkMilliseconds: 50,
     leaveSeconds: 2,
     stopSeconds: 20,

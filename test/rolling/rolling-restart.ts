@@ -1,10 +1,11 @@
 /** Nodes are stopped and started again, one after the other, while clients use them through a load balancer. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { ServerProcess } from "../../examples/start-server.ts";
+import { ApiClient } from "../../src/cli/api-client.ts";
 import { Api } from "../crash/api.ts";
 import { check, type Verdict } from "../crash/checker.ts";
 import { doTask, type Note } from "../crash/client.ts";
-import type { Plan } from "../crash/task.ts";
+import { type Plan, type Task, taskText } from "../crash/task.ts";
 import { World } from "../crash/world.ts";
 import { Balancer } from "./balancer.ts";
 
@@ -67,7 +68,10 @@ export async function rollingRestart(options: RollingOptions): Promise<RollingRe
     ),
   );
   const api = new Api(balancer.url);
-  const agentIds = await Promise.all(Array.from({ length: options.clients }, (_, index) => api.createAgent(`agent ${index}`)));
+  const make = async (name: string): Promise<string[]> =>
+    await Promise.all(Array.from({ length: options.clients }, (_, index) => api.createAgent(`${name} ${index}`)));
+  const agentIds = await make("agent");
+  const listeners = await make("listener");
 
   const notes: Note[] = [];
   const done = new AbortController();
@@ -76,6 +80,7 @@ export async function rollingRestart(options: RollingOptions): Promise<RollingRe
     .flatMap((agentId, index) => [
       talk({ url: balancer.url, agentId, client: index, notes, until: done.signal }),
       look(api, agentId, done.signal),
+      listen({ url: balancer.url, agentId: listeners[index]!, client: index, notes, until: done.signal }),
     ])
     .map(async (client) => client.catch((error: unknown) => clientErrors.push(String(error))));
   const exitCodes: (number | null)[] = [];
@@ -93,7 +98,7 @@ export async function rollingRestart(options: RollingOptions): Promise<RollingRe
     await Promise.all(clients);
   }
   await api.settle();
-  const states = new Map(await Promise.all(agentIds.map(async (id) => [id, await api.finalState(id)] as const)));
+  const states = new Map(await Promise.all([...agentIds, ...listeners].map(async (id) => [id, await api.finalState(id)] as const)));
   const streams = notes.filter(({ mode }) => mode === "stream");
   return {
     restarts: exitCodes.length,
@@ -109,23 +114,46 @@ export async function rollingRestart(options: RollingOptions): Promise<RollingRe
   };
 }
 
-/** Sends one task after the other to its own agent. The last one is brought to its end too. */
-async function talk(client: {
+interface Client {
   readonly url: string;
   readonly agentId: string;
   readonly client: number;
   readonly notes: Note[];
   readonly until: AbortSignal;
-}): Promise<void> {
-  const { url, agentId, notes, until } = client;
+}
+
+/** Sends one task after the other to its own agent. The last one is brought to its end too. */
+async function talk({ url, agentId, client, notes, until }: Client): Promise<void> {
   for (let number = 0; !until.aborted; number++) {
-    const id = `${client.client}-${number}`;
-    const { plan, mode } = kinds[(client.client + number) % kinds.length]!;
-    const empty = { runId: undefined, accepted: false, finished: false, seqs: [], texts: new Map<string, string>(), problem: undefined };
-    const note: Note = { task: { id, plan }, agentId, otid: `otid-${id}`, mode, ...empty };
+    const { plan, mode } = kinds[(client + number) % kinds.length]!;
+    const note = newNote({ id: `${client}-${number}`, plan }, agentId, mode);
     notes.push(note);
     await doTask(url, note, new AbortController().signal);
   }
+}
+
+/** Streams runs of which tokens are in memory only, as most clients do. @throws {StreamCutError} One was cut: it cannot be resumed. */
+async function listen({ url, agentId, client, notes, until }: Client): Promise<void> {
+  const api = new ApiClient(url, undefined);
+  for (let number = 0; !until.aborted; number++) {
+    const note = newNote({ id: `listen-${client}-${number}`, plan: "memory" }, agentId, "stream");
+    notes.push(note);
+    const body = { messages: [{ role: "user", content: taskText(note.task) }], streaming: true, stream_tokens: true };
+    for await (const message of api.stream(`/v1/agents/${agentId}/messages/stream`, body, new AbortController().signal)) {
+      note.runId ??= message.run_id ?? undefined;
+      note.accepted = true;
+      if (message.seq_id != null) note.seqs.push(message.seq_id);
+      if (message.message_type === "assistant_message")
+        note.texts.set(message.id!, (note.texts.get(message.id!) ?? "") + String(message["content"]));
+    }
+    note.finished = true;
+    await sleep(100);
+  }
+}
+
+function newNote(task: Task, agentId: string, mode: Note["mode"]): Note {
+  const empty = { runId: undefined, accepted: false, finished: false, seqs: [], texts: new Map<string, string>(), problem: undefined };
+  return { task, agentId, otid: `otid-${task.id}`, mode, ...empty };
 }
 
 /** Reads and changes what needs no actor. @throws {Error} A request failed, or a change is lost. */
@@ -134,6 +162,6 @@ async function look(api: Api, agentId: string, until: AbortSignal): Promise<void
     await api.call("PATCH", `/v1/agents/${agentId}`, { description: `Change ${number}` });
     const { description } = (await api.call("GET", `/v1/agents/${agentId}`)) as { readonly description: string };
     if (description !== `Change ${number}`) throw new Error(`Change ${number} of ${agentId} is lost: it reads ${description}`);
-    await sleep(20);
+    await sleep(50);
   }
 }
