@@ -32,7 +32,7 @@ import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
 import { ToolRegistry } from "./tools/tool-registry.ts";
 
-export { actorOf, defineActor } from "./actors/define-actor.ts";
+export { actorOf, defineActor, sendTo } from "./actors/define-actor.ts";
 export { storeFile } from "./open-store.ts";
 
 export interface KelpieOptions {

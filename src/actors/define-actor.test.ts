@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { z } from "zod";
 import { startNode } from "../../test/support/actor-node.ts";
 import { ActorMessageError, type Turn } from "./actor.ts";
-import { actorOf, defineActor } from "./define-actor.ts";
+import { actorOf, defineActor, type MethodMessage, sendTo } from "./define-actor.ts";
 
 const Counter = defineActor({
   type: "counter",
@@ -79,4 +79,24 @@ test("A defined actor may be reminded", async () => {
 
 test("A type's name is checked when it is defined", () => {
   assert.throws(() => defineActor({ type: "not a name", methods: {} }), ActorMessageError);
+});
+
+test("A method is sent to by its name, with types and its schema", async () => {
+  const Clicker = defineActor({
+    type: "clicker",
+    methods: {
+      async click(turn: Turn, { times }: { times: number }) {
+        for (let time = 0; time < times; time++) sendTo(turn, Counter, "clicks", { project: "test" }).increment({ by: 1 });
+      },
+      async clickBadly(turn: Turn) {
+        sendTo(turn, Counter, "clicks", { project: "test" }).increment({ by: 0.5 });
+      },
+    },
+  });
+  const { runtime, environment } = await startNode<MethodMessage>([Counter, Clicker]);
+  const clicker = actorOf(runtime, Clicker, "one", { project: "test" });
+  await clicker.click({ times: 3 });
+  await environment.clock.advance(1);
+  assert.equal(await actorOf(runtime, Counter, "clicks", { project: "test" }).read(), 3);
+  await assert.rejects(clicker.clickBadly(), ActorMessageError);
 });
