@@ -116,7 +116,8 @@ function parents(mounts: readonly Mount[]): readonly string[] {
 /** Inside, because processes are counted by user namespace. */
 function prlimit({ bounds, hasCgroup }: View): readonly string[] {
   const each = {
-    core: 0,
+    // One byte: of 0, a program that the host hands core dumps to would still be started.
+    core: 1,
     nofile: bounds.openFiles,
     fsize: bounds.diskBytes,
     nproc: bounds.processes,

@@ -5,7 +5,7 @@
  * workspace, its `/tmp` and its network, so that one can serve on 127.0.0.1 what another asks for.
  */
 import { mkdirSync, mkdtempSync, realpathSync, writeFileSync } from "node:fs";
-import { chown, mkdir, readdir, realpath, rm, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, readdir, realpath, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import type { Environment } from "../environment/environment.ts";
@@ -18,6 +18,7 @@ import { DiskWatch } from "./disk-watch.ts";
 import { EgressProxy } from "./egress-proxy.ts";
 import { checkPolicy } from "./network-policy.ts";
 import { SandboxNetworks } from "./sandbox-network.ts";
+import { removeFolder } from "./remove-folder.ts";
 import {
   type BackendInfo,
   requireIsolation,
@@ -83,10 +84,7 @@ export class BubblewrapBackend implements SandboxBackend {
     const id = random.uuid();
     const folder = join(this.#folder, id);
     const workspace = await this.#claimWorkspace(spec.workspace, join(folder, "workspace"));
-    const undo: (() => Promise<void>)[] = [
-      async () => void this.#workspaces.delete(workspace),
-      () => rm(folder, { recursive: true, force: true }),
-    ];
+    const undo: (() => Promise<void>)[] = [async () => void this.#workspaces.delete(workspace), () => removeFolder(folder)];
     try {
       const [temporary, etc] = [join(folder, "tmp"), join(folder, "etc")];
       await mkdir(folder, { mode: 0o700 });
@@ -137,7 +135,7 @@ export class BubblewrapBackend implements SandboxBackend {
 
   async close(): Promise<void> {
     await Promise.all([...this.#sandboxes].map((sandbox) => sandbox.close()));
-    if (this.#ownsFolder) await rm(this.#folder, { recursive: true, force: true });
+    if (this.#ownsFolder) await removeFolder(this.#folder);
   }
 
   /** One sandbox at a time: two would count and end each other's files. */

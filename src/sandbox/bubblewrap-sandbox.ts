@@ -1,5 +1,4 @@
 /** One sandbox over bubblewrap: a folder, control groups, perhaps a network, and a process that is ready for the next command. */
-import { rm } from "node:fs/promises";
 import type { Environment } from "../environment/environment.ts";
 import { inside } from "./bubblewrap-arguments.ts";
 import type { Cgroup } from "./cgroup.ts";
@@ -8,6 +7,7 @@ import type { DiskWatch } from "./disk-watch.ts";
 import type { NetworkPolicy } from "./network-policy.ts";
 import { PreparedCommand } from "./prepared-command.ts";
 import type { RunningCommand } from "./running-command.ts";
+import { removeFolder } from "./remove-folder.ts";
 import {
   type BackendInfo,
   type Command,
@@ -119,7 +119,7 @@ export class BubblewrapSandbox implements Sandbox {
     await network?.close();
     cgroup?.kill();
     await cgroup?.remove(environment.clock);
-    await rm(folder, { recursive: true, force: true });
+    await removeFolder(folder);
     onClose();
   }
 

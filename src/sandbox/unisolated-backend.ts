@@ -4,13 +4,14 @@
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync } from "node:fs";
-import { mkdir, realpath, rm, stat } from "node:fs/promises";
+import { mkdir, realpath, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import type { Environment } from "../environment/environment.ts";
 import { checkBounds, checkCommand, shorten } from "./check-input.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { RunningCommand } from "./running-command.ts";
+import { removeFolder } from "./remove-folder.ts";
 import {
   type BackendInfo,
   type Command,
@@ -91,7 +92,7 @@ export class UnisolatedBackend implements SandboxBackend {
 
   async close(): Promise<void> {
     await Promise.all([...this.#sandboxes].map((sandbox) => sandbox.close()));
-    await rm(this.#folder, { recursive: true, force: true });
+    await removeFolder(this.#folder);
   }
 
   async #workspaceOf(given: string | undefined, id: string): Promise<string> {
@@ -200,7 +201,7 @@ class UnisolatedSandbox implements Sandbox {
   async #close(): Promise<void> {
     this.endAll("killed");
     await Promise.all([...this.#running].map(({ exit }) => exit));
-    if (this.#parts.ownFolder !== undefined) await rm(this.#parts.ownFolder, { recursive: true, force: true });
+    if (this.#parts.ownFolder !== undefined) await removeFolder(this.#parts.ownFolder);
     this.#parts.onClose();
   }
 }
