@@ -28,6 +28,7 @@ test("Without flags and variables everything has its default", () => {
     logFormat: "text",
     stopSeconds: 20,
     leaveSeconds: 5,
+    supervisor: true,
     contextWindowMax: 128_000,
     modelTimeoutSeconds: 240,
     discoverLocal: true,
