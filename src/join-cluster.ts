@@ -19,6 +19,8 @@ export interface ClusterSettings {
   readonly name: string;
   /** The origin at which a node of the cluster serves its API. Absent: this node may be the first. */
   readonly join?: string | undefined;
+  /** Where this node has been a member before: it needs nobody to ask there. */
+  readonly placeBefore?: StorePlace | undefined;
   /** The key of that node's API. */
   readonly apiKey?: string | undefined;
   /** At least 16 characters. Nodes of one host over one store file keep one beside it if there is none. */

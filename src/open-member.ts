@@ -19,10 +19,10 @@ export async function openMember(options: NodeOptions, settings: ClusterSettings
   const processes = new HostProcessTable();
   const { machine } = processes;
   const path = dataDirectory === undefined ? undefined : storeFile(dataDirectory);
-  const { join } = settings;
+  const { join, placeBefore } = settings;
   const entry =
-    join === undefined
-      ? enterFirst(settings, placeOf(options), environment)
+    join === undefined || placeBefore !== undefined
+      ? enterFirst(settings, placeBefore ?? placeOf(options), environment)
       : await enterByInvitation({ ...settings, join }, { path, storeAddress }, { environment, machine });
   // A change of the store's history is seen by the membership.
   const store = opened.use(await openStore(entry.place, { environment }));

@@ -36,6 +36,7 @@ export async function serve(
   const asked = config.defaultModel === undefined && Object.keys(providers).length > 0 ? models.list() : undefined;
   const fenced = Promise.withResolvers<Error>();
   const cluster = clusterSettings(config, {
+    placeBefore: supervisor?.before?.place,
     onFenced: fenced.resolve,
     onNamed: (node, place) => supervisor?.named(node, place),
   });
@@ -55,7 +56,7 @@ export async function serve(
     await asked;
     const missing = await missingModel(models);
     // One that was started again serves where it did before.
-    const port = config.port === 0 ? (supervisor?.port ?? 0) : config.port;
+    const port = config.port === 0 ? (supervisor?.before?.port ?? 0) : config.port;
     const listening = await opened(kelpie.serve({ port, host: config.host, apiKey: config.apiKey }));
     supervisor?.ready(Number(new URL(listening.url).port));
     return {
@@ -83,7 +84,10 @@ function describeNode({ node, members }: ClusterView): string {
 }
 
 /** Undefined: this node is alone. */
-function clusterSettings(config: Config, listener: Pick<ClusterSettings, "onFenced" | "onNamed">): ClusterSettings | undefined {
+function clusterSettings(
+  config: Config,
+  listener: Pick<ClusterSettings, "placeBefore" | "onFenced" | "onNamed">,
+): ClusterSettings | undefined {
   const { nodeName, join, apiKey, clusterSecret: secret, clusterHost: host, clusterPort: port, capacity } = config;
   if (nodeName === undefined && join === undefined) return undefined;
   // Another one for every server of this host, and the same when it is started again.

@@ -17,26 +17,31 @@ export type Told =
 
 export const tickMilliseconds = 500;
 
-/** Names the supervisor and the port to a server: `<pid> <port>`. No setting, and never seen by the server's own children. */
+/** What the supervisor tells, as JSON. No setting, and never seen by the server's own children. */
 export const supervisedVariable = "KELPIE_SUPERVISED";
 
-export interface Supervisor {
-  /** 0 at the first start: as the settings say. */
-  readonly port: number;
+export interface Supervised {
+  /** The supervisor's. */
+  readonly pid: number;
+  /** Where the server was ready before: there it serves again, and is of that store, also when nobody is there to join. */
+  readonly before?: { readonly port: number; readonly place?: StorePlace | undefined } | undefined;
+}
+
+export interface Supervisor extends Pick<Supervised, "before"> {
   named(node: string, place: StorePlace): void;
   ready(port: number): void;
 }
 
 /** The supervisor of this process, if it has one. Once: its name is taken out of the variables. */
 export function takeSupervisor(): Supervisor | undefined {
-  const [pid, port] = (process.env[supervisedVariable] ?? "").split(" ").map(Number);
+  const { pid, before } = JSON.parse(process.env[supervisedVariable] ?? "{}") as Partial<Supervised>;
   delete process.env[supervisedVariable];
   // Another program's variables may have come down from a server; its supervisor is not this process's.
   if (pid !== process.ppid || process.send === undefined) return undefined;
   // One that is gone is noticed by the channel's end.
   const tell = (told: Told): void => void (process.connected && process.send?.(told, () => {}));
   return {
-    port: port ?? 0,
+    before,
     named: (node, place) => tell({ kind: "incarnation", node, place }),
     ready: (served) => {
       tell({ kind: "ready", port: served });

@@ -25,6 +25,6 @@ const end = (how: string): void => {
 };
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => end(signal));
 process.on("disconnect", () => end("alone"));
-process.stdout.write(`${JSON.stringify({ pid: process.pid, port: supervisor?.port })}\n`);
+process.stdout.write(`${JSON.stringify({ pid: process.pid, port: supervisor?.before?.port })}\n`);
 // What was told is read before the channel closes with the process.
 if (code !== undefined) setTimeout(() => process.exit(code), 100);

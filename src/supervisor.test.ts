@@ -13,6 +13,7 @@ import { SqliteStore } from "./storage/sqlite-store.ts";
 import type { Start } from "./supervisor.child.ts";
 
 const port = 4321;
+const ready: Start = { port };
 
 interface Supervised {
   readonly folder: string;
@@ -20,7 +21,7 @@ interface Supervised {
   /** The next line of the server. */
   line(): Promise<string>;
   /** The next start of the server. */
-  started(): Promise<{ readonly pid: number; readonly port: number }>;
+  started(): Promise<{ readonly pid: number; readonly port?: number }>;
   notes(): string;
   /** The exit code, when neither of both runs any more. */
   readonly closed: Promise<number | null>;
@@ -41,7 +42,7 @@ function supervise(t: TestContext, starts: readonly Start[], folder: string = te
     folder,
     process: child,
     line,
-    started: async () => JSON.parse(await line()) as { readonly pid: number; readonly port: number },
+    started: async () => JSON.parse(await line()) as { readonly pid: number; readonly port?: number },
     notes: () => notes,
     closed: once(child, "close").then(([code]) => code as number | null),
   };
@@ -79,7 +80,7 @@ test("A server that is killed is dead in the store at once, and is started again
   await using store = opened;
   const supervised = supervise(t, [start, {}], folder);
   const first = await supervised.started();
-  assert.equal(first.port, 0);
+  assert.equal(first.port, undefined);
   assert.equal((await readMember(store, member.node))?.member.state, "up");
   process.kill(first.pid, "SIGKILL");
   const second = await supervised.started();
@@ -129,7 +130,7 @@ test("When the end cannot be told, it says so and starts the server again", asyn
 });
 
 test("One that ends again and again is started more and more slowly, and it says so", async (t) => {
-  const supervised = supervise(t, [{ port, code: 1 }, { code: 4 }, { code: 1 }, {}]);
+  const supervised = supervise(t, [{ ...ready, code: 1 }, { code: 4 }, { code: 1 }, {}]);
   for (let count = 0; count < 3; count++) await supervised.started();
   supervised.process.kill("SIGTERM");
   // The third has ended, or is told to: the pause before the fourth is two seconds long.
@@ -142,9 +143,9 @@ test("One that ends again and again is started more and more slowly, and it says
 
 for (const [what, start, code] of [
   ["never was ready", { code: 1 }, 1],
-  ["finds its settings wrong", { port, code: 2 }, 2],
-  ["has stopped in order", { port, code: 0 }, 0],
-  ["was stopped at once by a second signal", { port, code: 130 }, 130],
+  ["finds its settings wrong", { ...ready, code: 2 }, 2],
+  ["has stopped in order", { ...ready, code: 0 }, 0],
+  ["was stopped at once by a second signal", { ...ready, code: 130 }, 130],
 ] satisfies [string, Start, number][])
   test(`A server that ${what} is not started again`, async (t) => {
     const supervised = supervise(t, [start]);
@@ -154,7 +155,7 @@ for (const [what, start, code] of [
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
   test(`${signal} is passed on, and what the server ends with is passed up`, async (t) => {
-    const supervised = supervise(t, [{ port }]);
+    const supervised = supervise(t, [ready]);
     await supervised.started();
     supervised.process.kill(signal);
     assert.equal(await supervised.line(), signal);
@@ -162,7 +163,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
   });
 
 test("A second signal ends a server at once that does not hear the first", async (t) => {
-  const supervised = supervise(t, [{ port, isDeaf: true }]);
+  const supervised = supervise(t, [{ ...ready, isDeaf: true }]);
   await supervised.started();
   supervised.process.kill("SIGINT");
   assert.equal(await supervised.line(), "SIGINT");
@@ -173,7 +174,7 @@ test("A second signal ends a server at once that does not hear the first", async
 });
 
 test("A server whose supervisor is killed knows it", async (t) => {
-  const supervised = supervise(t, [{ port }]);
+  const supervised = supervise(t, [ready]);
   await supervised.started();
   supervised.process.kill("SIGKILL");
   assert.equal(await supervised.line(), "alone");

@@ -15,7 +15,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes } from "./cli/exit-codes.ts";
-import { supervisedVariable, tickMilliseconds, type Told } from "./supervision.ts";
+import { type Supervised, supervisedVariable, tickMilliseconds, type Told } from "./supervision.ts";
 
 /** A server that ran for this long did not end because of how it was started. */
 const steadyMilliseconds = 60_000;
@@ -42,8 +42,7 @@ class Supervisor {
   readonly #args: readonly string[];
   #server: ChildProcess | undefined;
   #incarnation: Extract<Told, { kind: "incarnation" }> | undefined;
-  #port = 0;
-  #wasReady = false;
+  #before: Supervised["before"];
   #isVouching = false;
   readonly #told = new AbortController();
   #toldAt = 0;
@@ -93,13 +92,13 @@ class Supervisor {
     this.#incarnation = undefined;
     const server = spawn(process.execPath, this.#args, {
       stdio: ["inherit", "inherit", "inherit", "ipc"],
-      env: { ...process.env, [supervisedVariable]: `${process.pid} ${this.#port}` },
+      env: { ...process.env, [supervisedVariable]: JSON.stringify({ pid: process.pid, before: this.#before } satisfies Supervised) },
     });
     this.#server = server;
     server.on("message", (told: Told) => {
       if (told.kind === "incarnation") this.#incarnation = told;
       else silentTicks = 0;
-      if (told.kind === "ready") [this.#port, this.#wasReady] = [told.port, true];
+      if (told.kind === "ready") this.#before = { port: told.port, place: this.#incarnation?.place };
     });
     // Ticks of this process are counted, not the time: when it stood still itself, it cannot know of the server.
     let silentTicks: number | undefined;
@@ -153,7 +152,7 @@ class Supervisor {
 
   /** V2. */
   #isWorthAnother({ code }: End): boolean {
-    return this.#wasReady && (code === null || !finalCodes.has(code));
+    return this.#before !== undefined && (code === null || !finalCodes.has(code));
   }
 
   #codeOf({ code, signal }: End): number {

@@ -84,6 +84,13 @@ for (const [name, skip, variables] of stores)
       assert.deepEqual(await membersAt(node2.url, 1), ["node2 up"]);
     });
 
+    await t.test("The other one, when nobody is left whom it could join: it is back all the same", async () => {
+      const [agentId, pid] = [await agentAt(node2.url), node2.pid];
+      process.kill(pid, "SIGKILL");
+      while (node2.pid === pid) await sleep(20);
+      await knowsItsName(node2.url, agentId);
+    });
+
     assert.equal(await node2.stop(), 0, "a stop ends the supervisor too");
   });
 
