@@ -62,7 +62,8 @@ printReport(
     bench: "Cluster: durable calls over one and three nodes",
     method: [
       `Nodes and callers are processes of their own, on one machine with one PostgreSQL: ${numbers.rounds} rounds of ${numbers.seconds} s, the clusters in turn`,
-      "within each round; the median of the rounds. The ratios count; three nodes and the database share the cores of one machine here.",
+      "within each round; the median of the rounds. The ratios count, on a machine that does nothing else; here three nodes and the database",
+      "share the cores of one.",
       `Calls go over kept-alive HTTP connections, shared out over the nodes, to ${numbers.keys.toLocaleString("en-US")} counters; each is answered when it is on disk.`,
       "A forward: one caller reads counters from memory, at their node and through another one, in turn.",
       `Afterwards ${verified} counters were asked, and held what was acknowledged.`,
@@ -111,7 +112,7 @@ async function call(cluster: Cluster, load: Partial<CallersLoad> & Pick<CallersL
 
 /** Every counter is at its node, and the engine has compiled. */
 async function warmUp(): Promise<void> {
-  for (const cluster of clusters) await call(cluster, { callers: 64, seed: 0 });
+  for (const callers of callerCounts.toReversed()) for (const cluster of clusters) await call(cluster, { callers, seed: 0 });
 }
 
 async function measureAll(): Promise<ReadonlyMap<string, Measurement>> {
