@@ -1,5 +1,7 @@
 /** What can be simulated: a new workload or planted bug is one line here. */
 import { agentMutants } from "./agent-runs/mutants.ts";
+import { clusterMutants } from "./cluster/mutants.ts";
+import { clusterWorkloads } from "./cluster/workloads.ts";
 import { foundationDbMutants } from "./foundationdb-mutants.ts";
 import { messageMutants } from "./message-mutants.ts";
 import { mutants as planted } from "./mutants.ts";
@@ -26,9 +28,10 @@ export const workloads: readonly Workload[] = [
   transactions,
   agentRuns,
   foundationDb,
+  ...clusterWorkloads,
 ];
 
-export const mutants: readonly Mutant[] = [...planted, ...messageMutants, ...agentMutants, ...foundationDbMutants];
+export const mutants: readonly Mutant[] = [...planted, ...messageMutants, ...agentMutants, ...foundationDbMutants, ...clusterMutants];
 
 export function workloadNamed(name: string): Workload {
   const workload = workloads.find((each) => each.name === name);

@@ -269,7 +269,9 @@ class SimulatedClock implements Clock {
     const due = this.elapsed() + milliseconds;
     let cancel: Cancel;
     const wait = (left: number): void => {
-      cancel = incarnation.kernel.schedule(Math.max(0, left) / this.#host.rate, { kind, owner: incarnation }, () => {
+      // Never too early, or what waits for the rest of its time waits for nothing again and again.
+      const delay = Math.ceil((Math.max(0, left) / this.#host.rate) * 1_000) / 1_000;
+      cancel = incarnation.kernel.schedule(delay, { kind, owner: incarnation }, () => {
         // While the machine slept its timers did too.
         const late = due - this.elapsed();
         if (late > timerMillisecondsMin) wait(late);

@@ -36,8 +36,8 @@ interface CellMessage<Op> {
   readonly waits: number;
 }
 
-/** Virtual steps that one check may take: histories here are short. */
-const stepsMax = 2_000_000;
+/** Steps of the check of one history: a few in a thousand need more. */
+const stepsMax = 300_000;
 
 export async function runCells<Value, Op extends CellOperation>(world: World, open: OpenActors, kind: CellKind<Value, Op>): Promise<void> {
   const cluster = open(world, (incarnation) => [cellType(kind, incarnation)]);

@@ -12,7 +12,8 @@
  *     back, nor beyond what every living member can read.
  *
  * All of it is said of one history of the store. When that goes back, nothing is compared with what was before; and until
- * every node must have noticed, leases and names are not judged, as the rows that they stood for may be gone.
+ * every node must have noticed, neither leases nor names are judged, nor who may take an actor: what they rested on may be
+ * gone.
  */
 import type { Actor, ActorId, ActorType, Turn } from "../../src/actors/actor.ts";
 import { actorName } from "../../src/actors/actor-id.ts";
@@ -205,7 +206,7 @@ export class ClusterInvariants {
     if (header.epoch === before.epoch)
       this.#violation(`V2: ${actor} changed its owner without a new epoch: ${before.owner} to ${header.owner}`);
     const last = [before.migrating?.to, before.owner].find((node) => node !== undefined && this.#stateOf(node) !== "dead");
-    if (last !== undefined && before.migrating?.to !== header.owner)
+    if (this.#isSettled && last !== undefined && before.migrating?.to !== header.owner)
       this.#violation(`V2: ${header.owner} took ${actor} from ${last}, which is not dead`);
     const former = this.#nodes.get(before.owner);
     if (former !== undefined && this.#isValid(former) && [...(former.turns.get(name) ?? [])].some(isRunning))

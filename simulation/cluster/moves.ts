@@ -9,7 +9,9 @@ import type { ClusterSetup, SimulatedCluster } from "./simulated-cluster.ts";
 export function moveActors(cluster: SimulatedCluster): void {
   const { world } = cluster;
   const every = world.random.stream("moves").pick([100, 400, 1_500]);
-  world.repeat("moves", every, (random) => {
+  let drawn = 0;
+  world.repeat("moves", every, () => {
+    const random = world.random.stream(`move/${++drawn}`);
     const process = random.pick(cluster.processes);
     if (!world.faultHappens("move", process.name)) return;
     void cluster

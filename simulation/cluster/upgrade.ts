@@ -20,9 +20,10 @@ export class RollingUpgrade {
     const random = world.random.stream("upgrade");
     for (const process of processes) {
       await world.sleep(random.fraction() * 4_000);
+      if (!world.faultHappens("upgrade", process.name)) continue;
       this.#upgraded.add(process.name);
       const { incarnation } = process;
-      if (incarnation !== undefined && world.faultHappens("upgrade", process.name)) world.stop(incarnation, (each) => cluster.stop(each));
+      if (incarnation !== undefined) world.stop(incarnation, (each) => cluster.stop(each));
       await this.#up(cluster, process.name);
     }
   }
@@ -34,7 +35,8 @@ export class RollingUpgrade {
   }
 
   /** When all nodes can read the next version, it is what they write. */
-  async check({ world }: SimulatedCluster): Promise<void> {
+  async check({ world, processes }: SimulatedCluster): Promise<void> {
+    if (this.#upgraded.size < processes.length) return;
     const deadline = world.kernel.now + upMilliseconds;
     const written = async (): Promise<number> => (await readCluster(world.disk)).schema.written;
     while ((await written()) < 2 && world.kernel.now < deadline) await world.sleep(500);
