@@ -9,12 +9,14 @@
  * V5. A server whose event loop does not turn is vouched for while it may be busy: the others do not take it to be dead.
  *     When that lasts, it is stuck, and ended.
  *
- * It is small, and loads nothing of the server; the store only when there is something to be told.
+ * It is small, and loads nothing of the server but the store's code, once that is up: the store is opened only when there is
+ * something to be told.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes } from "./cli/exit-codes.ts";
+import type { StorePlace } from "./open-store.ts";
 import { type Supervised, supervisedVariable, tickMilliseconds, type Told } from "./supervision.ts";
 
 /** A server that ran for this long did not end because of how it was started. */
@@ -98,7 +100,10 @@ class Supervisor {
     server.on("message", (told: Told) => {
       if (told.kind === "incarnation") this.#incarnation = told;
       else silentTicks = 0;
-      if (told.kind === "ready") this.#before = { port: told.port, place: this.#incarnation?.place };
+      if (told.kind !== "ready") return;
+      const place = this.#incarnation?.place;
+      this.#before = { port: told.port, place };
+      if (place !== undefined) void prepare(place);
     });
     // Ticks of this process are counted, not the time: when it stood still itself, it cannot know of the server.
     let silentTicks: number | undefined;
@@ -157,6 +162,14 @@ class Supervisor {
 
   #codeOf({ code, signal }: End): number {
     return this.#forced === undefined && code !== null ? code : 128 + constants.signals[this.#forced ?? signal!];
+  }
+}
+
+async function prepare(place: StorePlace): Promise<void> {
+  try {
+    await (await import("./speak-for-node.ts")).prepareToSpeak(place);
+  } catch {
+    // It is told when there is something to say, and that cannot be done either.
   }
 }
 
