@@ -308,8 +308,11 @@ export class Client {
   /** Waits before operation number `operation`. */
   async think(operation: number): Promise<void> {
     this.#random = this.#cluster.world.random.stream(`client/${this.#name}.${operation}`);
-    await this.#cluster.world.sleep(this.random.fraction() * this.#cluster.world.swarm.thinkMilliseconds);
-    if (!this.random.chance(this.#cluster.world.swarm.stickiness)) this.#process = this.random.pick(this.#cluster.processes);
+    const { world } = this.#cluster;
+    const { burstMilliseconds, thinkMilliseconds, stickiness } = world.swarm;
+    if (burstMilliseconds > 0) await world.sleep(burstMilliseconds - (world.kernel.now % burstMilliseconds));
+    await world.sleep(this.random.fraction() * thinkMilliseconds);
+    if (!this.random.chance(stickiness)) this.#process = this.random.pick(this.#cluster.processes);
   }
 
   async request<Reply>(request: Request<Reply>): Promise<Settled<Reply>> {

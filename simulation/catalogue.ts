@@ -9,7 +9,7 @@ import type { Workload } from "./run.ts";
 import { agentRuns } from "./workloads/agent-runs.ts";
 import { bank } from "./workloads/bank.ts";
 import { foundationDb } from "./workloads/foundationdb.ts";
-import { handover, logs } from "./workloads/logs.ts";
+import { handover, logs, quarters } from "./workloads/logs.ts";
 import { messages } from "./workloads/messages.ts";
 import { reminders } from "./workloads/reminders.ts";
 import { rows } from "./workloads/rows.ts";
@@ -20,6 +20,7 @@ import type { Mutant } from "./world.ts";
 export const workloads: readonly Workload[] = [
   logs,
   handover,
+  quarters,
   rows,
   steps,
   bank,

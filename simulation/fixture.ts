@@ -113,6 +113,7 @@ const plainOptions = {
   keys: 1,
   operationsPerClient: 1,
   thinkMilliseconds: 0,
+  burstMilliseconds: 0,
   stickiness: 1,
   storeLatencyMilliseconds: { lowest: 0, highest: 0 },
   restartAfterMilliseconds: 1,

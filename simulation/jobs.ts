@@ -39,6 +39,7 @@ export function smallRun(options: SwarmOptions): SwarmOptions {
     operationsPerClient: 3,
     // Little waiting, so that most crossings are of work and not of timers.
     thinkMilliseconds: Math.min(options.thinkMilliseconds, 50),
+    burstMilliseconds: 0,
     idleMilliseconds: Math.max(options.idleMilliseconds, 1_000),
     faultsUntil: 0,
     // A crash is on its way.

@@ -5,7 +5,7 @@
  * nothing in the code that ships knows of them.
  */
 import type { Actor } from "../src/actors/actor.ts";
-import { decodeTuple } from "../src/base/tuple.ts";
+import { decodeTuple, tupleRange } from "../src/base/tuple.ts";
 import type { MembershipOptions } from "../src/cluster/membership.ts";
 import {
   type Answer,
@@ -60,6 +60,16 @@ export const mutants: readonly Mutant[] = [
     wrapStore: (store) =>
       withRead(store, async (queries, read) =>
         (await read(queries)).map((answer, at) => (queryKind(queries[at]!) === "dedup" ? [] : answer)),
+      ),
+  },
+  {
+    name: "deduplication-window-too-small",
+    breaks: "deduplication records go when the next ones begin, however young they are",
+    workload: "quarters",
+    seedsMax: 200,
+    wrapStore: (store) =>
+      withCommit(store, (batch, commit) =>
+        commit({ ...batch, writes: [...allRecordsGo(batch), ...batch.writes.filter((write) => !isRemovalOfRecords(write))] }),
       ),
   },
   {
@@ -149,6 +159,18 @@ export const mutants: readonly Mutant[] = [
     wrapType: (type) => ({ ...type, create: (activation) => writesBeforeThrowing(type.create(activation)) }),
   },
 ];
+
+/** Where a batch removes old deduplication records, it removes all. */
+function allRecordsGo(batch: Batch): Write[] {
+  return batch.writes.filter(isRemovalOfRecords).map((write) => {
+    const [writtenProject, kind, type, key] = decodeTuple(write.begin);
+    return { kind: "deleteRange", ...tupleRange([writtenProject!, kind!, type!, key!]) };
+  });
+}
+
+function isRemovalOfRecords(write: Write): write is Write & { readonly kind: "deleteRange" } {
+  return write.kind === "deleteRange" && rowKind(write.begin) === "dedup";
+}
 
 /** The second element of a row's key says what it is. */
 export function rowKind(key: Uint8Array): string {

@@ -12,6 +12,8 @@ export interface SwarmOptions {
   readonly operationsPerClient: number;
   /** Between two operations of a client, at most. */
   readonly thinkMilliseconds: number;
+  /** Operations of all clients begin together, so far apart; 0: each at its own time. */
+  readonly burstMilliseconds: number;
   /** That a client stays with one process. */
   readonly stickiness: number;
   readonly storeLatencyMilliseconds: { readonly lowest: number; readonly highest: number };
@@ -59,6 +61,7 @@ export function drawSwarm(random: KeyedRandom): SwarmOptions {
     keys: stream.pick([1, 1, 2, 3, 6]),
     operationsPerClient: stream.between(4, 16),
     thinkMilliseconds: stream.pick([0, 5, 50, 500]),
+    burstMilliseconds: 0,
     stickiness: stream.pick([0, 0.5, 0.9, 1]),
     storeLatencyMilliseconds,
     storeFaults: {

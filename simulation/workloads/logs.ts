@@ -7,6 +7,7 @@
  */
 import type { Actor, ActorId, ActorType, Turn } from "../../src/actors/actor.ts";
 import { alone, type OpenActors, project, runClients, storedRow } from "../actor-cluster.ts";
+import { deduplicationMilliseconds } from "../../src/actors/limits.ts";
 import { checkLinearizable, type Operation, type SequentialModel } from "../linearizability.ts";
 import type { Incarnation } from "../process.ts";
 import type { Workload } from "../run.ts";
@@ -27,6 +28,9 @@ type Reply = number | readonly string[];
 class RefusedError extends Error {
   override readonly name = "RefusedError";
 }
+
+/** Of the workload `quarters`. Records have moved on twice after three. */
+const bursts = 5;
 
 const model: SequentialModel<readonly string[], Message, Reply> = {
   init: [],
@@ -56,6 +60,24 @@ export const handover: Workload = {
     restartAfterMilliseconds: Math.max(100, swarm.restartAfterMilliseconds),
     isCalm: false,
     idleMilliseconds: Math.min(50, swarm.idleMilliseconds),
+  }),
+  run: (world) => runLogs(world, alone),
+};
+
+export const quarters: Workload = {
+  name: "quarters",
+  checks: "the same, with all that clients do around the moments, a quarter of an hour apart, when records of invocations go",
+  options: (swarm) => ({
+    ...swarm,
+    keys: 1,
+    operationsPerClient: bursts,
+    burstMilliseconds: deduplicationMilliseconds,
+    faultsUntil: (bursts + 1) * deduplicationMilliseconds,
+    // As many as in a run that is a hundred times as short.
+    crashEveryMilliseconds: 100 * swarm.crashEveryMilliseconds,
+    pauseEveryMilliseconds: 100 * swarm.pauseEveryMilliseconds,
+    replyLost: 0.3,
+    isCalm: false,
   }),
   run: (world) => runLogs(world, alone),
 };
