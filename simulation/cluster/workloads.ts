@@ -5,6 +5,7 @@ import type { Workload } from "../run.ts";
 import type { SwarmOptions } from "../swarm.ts";
 import { runBank } from "../workloads/bank.ts";
 import { runLogs } from "../workloads/logs.ts";
+import { runMessages } from "../workloads/messages.ts";
 import { runReminders } from "../workloads/reminders.ts";
 import { runSteps } from "../workloads/steps.ts";
 import type { World } from "../world.ts";
@@ -131,6 +132,15 @@ export const clusterReminders: Workload = {
   },
 };
 
+export const clusterMessages: Workload = {
+  name: "cluster-messages",
+  checks: "what actors send to actors of other nodes is handled once, in the order of each sender",
+  options: (swarm) => withoutJumps(asCluster(swarm)),
+  run: async (world) => {
+    await overCluster(world, runMessages, { message: () => ({ kind: "post", id: "afterwards", letters: [], throws: false }) });
+  },
+};
+
 export const clusterMoves: Workload = {
   name: "cluster-moves",
   checks: "registers stay linearizable while they are moved from node to node, by hand, for affinity and at drains",
@@ -208,6 +218,7 @@ export const clusterWorkloads: readonly Workload[] = [
   clusterAppend,
   clusterBank,
   clusterReminders,
+  clusterMessages,
   clusterMoves,
   clusterSteps,
   clusterUpgrade,
