@@ -6,7 +6,7 @@
  * so it does almost nothing when there is nothing to do.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+import { existsSync, lstatSync, statSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -36,6 +36,10 @@ async function install(why) {
       `Setting Kelpie up needs Node ${hostNodeMajorMin} or newer, and this is ${process.version}`,
       "Install a newer one from https://nodejs.org and run the command again.",
     );
+
+  // npm ci empties the folder first, and would empty another clone's.
+  if (lstatSync(join(root, "node_modules"), { throwIfNoEntry: false })?.isSymbolicLink() === true)
+    fail("node_modules is a symbolic link, and npm ci would empty what it points to", "Remove the link and run the command again.");
 
   say(`Setting up, because ${why}: npm ci (once; about 300 MB in node_modules)`);
   const started = performance.now();

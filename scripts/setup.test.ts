@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -41,6 +41,16 @@ test("A set-up that was interrupted is done again", (t) => {
   run();
   rmSync(join(folder, "node_modules", ".bin", "node"));
   assert.match(String(run().stderr), /own Node is missing: npm ci/);
+});
+
+test("Set-up never empties another clone's dependencies through a symbolic link", (t) => {
+  const { folder, run } = clone(t, "rm -rf node_modules/*");
+  mkdirSync(join(folder, "other", "package"), { recursive: true });
+  symlinkSync(join(folder, "other"), join(folder, "node_modules"));
+  const { status, stderr } = run();
+  assert.equal(status, 1);
+  assert.match(String(stderr), /node_modules is a symbolic link[\s\S]*Remove the link/);
+  assert.ok(existsSync(join(folder, "other", "package")));
 });
 
 for (const [what, script, message] of [
