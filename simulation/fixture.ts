@@ -19,7 +19,7 @@ export const fixtureVersion = 1;
 export interface Fixture {
   readonly version: typeof fixtureVersion;
   readonly workload: string;
-  /** The planted bug that has to be found. Absent: the bug was fixed, and nothing may be found. */
+  /** The planted bug that is to be found. Absent: the bug was fixed, and nothing may be found. */
   readonly mutant?: string;
   /** What was found when the fixture was made. */
   readonly violation: string;
@@ -98,12 +98,9 @@ export async function runFixture(fixture: Fixture, linesMax = 0): Promise<RunRep
   });
 }
 
-/** What is wrong with the run of a fixture, if anything. */
-export function failureOf(fixture: Fixture, report: RunReport): string | undefined {
-  const { mutant } = fixture;
-  if (mutant === undefined) return report.violations[0];
-  if (report.violations.length > 0) return undefined;
-  return `The planted bug ${mutant} is no longer found by its fixture. If a check is not at fault but the steps of the code have changed, make another: npm run simulate -- --shrink --mutant ${mutant}`;
+/** Whether a fixture no longer finds its planted bug: the steps of the code have changed, or a check sees less. */
+export function isStale(fixture: Fixture, report: RunReport): boolean {
+  return fixture.mutant !== undefined && report.violations.length === 0;
 }
 
 /** A world with nothing in it that makes a run hard to read. */

@@ -1,6 +1,6 @@
 /** What a worker is told to do and what it answers: plain data, so that it crosses threads. */
 import { mutantNamed, workloadNamed } from "./catalogue.ts";
-import { failureOf, fixtureName, readFixture, runFixture } from "./fixture.ts";
+import { fixtureName, isStale, readFixture, runFixture } from "./fixture.ts";
 import { simulate, sweepCrashes } from "./run.ts";
 import { type SwarmOptions, withoutFaults } from "./swarm.ts";
 import { Tally, type Totals } from "./tally.ts";
@@ -74,8 +74,10 @@ async function runCorpus(file: string, tally: Tally): Promise<void> {
   const fixture = readFixture(new URL(file));
   const report = await runFixture(fixture);
   tally.addFixture();
-  const failure = failureOf(fixture, report);
-  if (failure !== undefined) tally.fail(report, failure, `--replay simulation/corpus/${fixtureName(new URL(file))}`);
+  const name = fixtureName(new URL(file));
+  if (isStale(fixture, report)) tally.addStale(name);
+  else if (fixture.mutant === undefined && report.violations[0] !== undefined)
+    tally.fail(report, report.violations[0], `--replay simulation/corpus/${name}`);
 }
 
 async function runMutant(name: string, first: number, tally: Tally): Promise<void> {

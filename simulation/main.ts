@@ -146,6 +146,8 @@ function reportRuns({ rows, total, seconds }: RunsFound): void {
   print(
     `${total.runs} runs, ${total.points} crash points and ${total.fixtures} fixtures in ${seconds.toFixed(1)} s: ${(total.runs / seconds).toFixed(0)} seeds/s, ${(total.events / seconds).toFixed(0)} events/s`,
   );
+  if (total.stale.length > 0)
+    print(`No longer find their planted bugs: ${total.stale.join(", ")}. Renew them: ${command} --shrink --mutants`);
   for (const failure of total.failures)
     print(`\nVIOLATION in ${failure.workload}, seed ${failure.seed}: ${failure.violation}\n  Replay: ${command} ${failure.replay}`);
   if (total.violations > total.failures.length) print(`\n... and ${total.violations - total.failures.length} more`);

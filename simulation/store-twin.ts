@@ -75,6 +75,8 @@ interface Call {
   readonly random: RandomStream;
 }
 
+const idPattern = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gu;
+
 type CommitFate = "ok" | "commitUnavailable" | "unknownApplied" | "unknownLost" | "unknownLate";
 
 export class StoreTwin implements Store {
@@ -170,7 +172,8 @@ export class StoreTwin implements Store {
   async [Symbol.asyncDispose](): Promise<void> {}
 
   #call(kind: string, key: string | undefined): Call {
-    const place = `${this.#options.incarnation.process.name} ${kind} ${key ?? "nothing"}`;
+    // Ids are made of draws, and one draw more would give all that follows another place.
+    const place = `${this.#options.incarnation.process.name} ${kind} ${key?.replace(idPattern, "#") ?? "nothing"}`;
     return { place, random: this.#options.random.stream(`store/${place}`) };
   }
 

@@ -19,6 +19,8 @@ export interface Totals {
   /** Runs that were done twice to compare their traces. */
   readonly compared: number;
   readonly fixtures: number;
+  /** Fixtures that no longer find their planted bugs. */
+  readonly stale: readonly string[];
   readonly sweeps: number;
   /** Crash points that sweeps tried. */
   readonly points: number;
@@ -43,6 +45,7 @@ export class Tally {
   readonly #sum = { runs: 0, operations: 0, crashes: 0, events: 0, compared: 0, fixtures: 0, sweeps: 0, points: 0, violations: 0 };
   readonly #counts = { crossings: {}, faults: {}, probes: {}, pairs: {} };
   readonly #failures: Failure[] = [];
+  readonly #stale: string[] = [];
 
   /** A run, and its violation if it has one. */
   add(report: RunReport, replay: string): void {
@@ -69,6 +72,10 @@ export class Tally {
     this.#sum.fixtures++;
   }
 
+  addStale(fixture: string): void {
+    this.#stale.push(fixture);
+  }
+
   addSweep(points: number, crossings: Counts): void {
     this.#sum.sweeps++;
     this.#sum.points += points;
@@ -85,10 +92,11 @@ export class Tally {
     for (const name of sumNames) this.#sum[name] += totals[name];
     for (const name of countNames) addCounts(this.#counts[name], totals[name]);
     for (const failure of totals.failures) this.#keep(failure);
+    this.#stale.push(...totals.stale);
   }
 
   totals(): Totals {
-    return { ...this.#sum, ...this.#counts, failures: this.#failures };
+    return { ...this.#sum, ...this.#counts, failures: this.#failures, stale: this.#stale };
   }
 
   #keep(failure: Failure): void {
