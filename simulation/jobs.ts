@@ -1,4 +1,5 @@
 /** What a worker is told to do and what it answers: plain data, so that it crosses threads. */
+import { defaultTimings } from "../src/cluster/cluster.ts";
 import { mutantNamed, workloadNamed } from "./catalogue.ts";
 import { fixtureName, isStale, readFixture, runFixture } from "./fixture.ts";
 import { simulate, sweepCrashes } from "./run.ts";
@@ -40,6 +41,8 @@ export function smallRun(options: SwarmOptions): SwarmOptions {
     // Little waiting, so that most crossings are of work and not of timers.
     thinkMilliseconds: Math.min(options.thinkMilliseconds, 50),
     burstMilliseconds: 0,
+    // Nor much of nodes that say to each other that they live, while reminders are waited for.
+    cluster: { ...withoutFaults(options).cluster, timings: defaultTimings, pingMilliseconds: defaultTimings.lease },
     idleMilliseconds: Math.max(options.idleMilliseconds, 1_000),
     faultsUntil: 0,
     // A crash is on its way.

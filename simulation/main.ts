@@ -23,7 +23,7 @@ Many runs:
   --seeds N          seeds of each workload (default 200)
   --start N          the first seed (default 1)
   --workload NAME    only this workload; may be given several times
-  --sweeps N         small runs repeated with a crash at each crossing of a port, for each workload (default 5)
+  --sweeps N         small runs repeated with a crash at each crossing of a port, for each workload (default 1)
   --mutants          plant each known bug instead, and count the seeds until it is found
   --mutant NAME      plant only this bug
   --coverage         do both, and say how much was covered, by six measures
@@ -58,7 +58,7 @@ const options = {
   seeds: { type: "string", default: "200" },
   start: { type: "string", default: "1" },
   workload: { type: "string", multiple: true },
-  sweeps: { type: "string", default: "5" },
+  sweeps: { type: "string", default: "1" },
   mutants: { type: "boolean", default: false },
   mutant: { type: "string" },
   coverage: { type: "boolean", default: false },
