@@ -5,9 +5,10 @@ import { mutantNamed, mutants, workloadNamed, workloads } from "./catalogue.ts";
 import { runJob, smallRun } from "./jobs.ts";
 import { type RunReport, simulate, sweepCrashes } from "./run.ts";
 
-/** Events of each workload: 10 to 100 seeds of it, a second at most. */
-const eventsMin = 60_000;
-const crashPointsMax = 200;
+/** Events of each workload: 1 to 40 seeds of it, a third of a second. All of these tests take 20 seconds at most. */
+const eventsMin = 25_000;
+/** Of each process. */
+const crashPointsMax = 40;
 
 function assertClean(report: RunReport, replay: string): void {
   assert.deepEqual(
@@ -25,11 +26,11 @@ for (const workload of workloads) {
       assertClean(report, "");
       for (const name of ["operations", "crashes", "events"] as const) sum[name] += report[name];
     }
-    assert.ok(sum.operations > 50 && sum.crashes > 20, `${sum.operations} operations and ${sum.crashes} crashes show little`);
+    assert.ok(sum.operations > 10 && sum.crashes > 5, `${sum.operations} operations and ${sum.crashes} crashes show little`);
   });
 
   test(`A seed of the workload ${workload.name} gives the same trace twice, line for line`, async () => {
-    for (const seed of [3, 17]) {
+    for (const seed of [3]) {
       const [first, second] = [
         await simulate({ workload, seed, linesMax: 100_000 }),
         await simulate({ workload, seed, linesMax: 100_000 }),

@@ -442,7 +442,7 @@ export class LiveActivation implements Activation, TurnHost {
       settle(envelope, end);
       return;
     }
-    this.#services.environment.probe("actors.staleAnswer");
+    this.#services.environment.probe("actors.staleAnswer", "sometimes");
     const error = new ActivationLostError(`Another activation of ${describeActor(this.id)} has taken over: this one may not answer`, {
       tookNoEffect: true,
     });
