@@ -6,10 +6,12 @@ import type { Finding } from "./cli/program.ts";
 import type { CertificatePaths } from "./cluster/certificate-files.ts";
 import { CertificateError, checkCertificates } from "./cluster/check-certificates.ts";
 import { describeDescriptor, JoinError } from "./cluster/join.ts";
+import type { Environment } from "./environment/environment.ts";
 import { demoModelInfo } from "./models/demo-model.ts";
 import type { ModelCatalogue } from "./models/model-catalogue.ts";
 import { lookAt } from "./join-cluster.ts";
 import { describePlace, placeOf, type StorePlace } from "./open-store.ts";
+import { diagnoseSandbox } from "./sandbox/diagnose-sandbox.ts";
 import { certificatesOf, loadServices } from "./serve.ts";
 import { diagnoseFoundationDb } from "./storage/foundationdb-native.ts";
 import { PostgresStore } from "./storage/postgres-store.ts";
@@ -19,7 +21,7 @@ export async function diagnose(
   options: ReadonlyMap<string, string>,
   variables: Readonly<Record<string, string | undefined>>,
 ): Promise<readonly Finding[]> {
-  const { config, providers, warnings, models } = loadServices(options, variables);
+  const { config, providers, warnings, models, environment } = loadServices(options, variables);
   const keys = Object.keys(providers);
   return [
     nodeFinding(),
@@ -31,11 +33,7 @@ export async function diagnose(
       ? { subject: "providers", state: "note", detail: "no key or address of a provider is set; the demo model answers" }
       : { subject: "providers", state: "ok", detail: `set: ${keys.join(", ")}` },
     await modelsFinding(models),
-    {
-      subject: "sandbox",
-      state: "note",
-      detail: "this version runs no code of tools: only built-in tools, tools of the program, and tools of the client",
-    },
+    await sandboxFinding(environment),
     ...warnings.map((detail) => ({ subject: "setting", state: "note", detail }) as const),
   ];
 }
@@ -146,6 +144,12 @@ function keyFinding(hasKey: boolean, host: string): Finding {
   if (hasKey) return { subject, state: "ok", detail: "set (KELPIE_API_KEY): every request must carry it" };
   if (/^(localhost|127\.|::1$)/.test(host)) return { subject, state: "ok", detail: "none, and only this machine is served" };
   return { subject, state: "problem", detail: `none, and ${host} is reachable by others: set KELPIE_API_KEY` };
+}
+
+/** Without a sandbox everything but the code of tools works. */
+async function sandboxFinding(environment: Environment): Promise<Finding> {
+  const { isReady, detail } = await diagnoseSandbox(environment);
+  return { subject: "sandbox", state: isReady ? "ok" : "note", detail };
 }
 
 async function modelsFinding(models: ModelCatalogue): Promise<Finding> {
