@@ -16,6 +16,7 @@ import {
   UnknownActorTypeError,
 } from "./actor.ts";
 import { inboxesPrefix, inboxSizeKey } from "./actor-rows.ts";
+import { readActorRecord } from "./actor-record.ts";
 import { discardDeadLetter, listDeadLetters, redeliverDeadLetter } from "./dead-letters.ts";
 
 type Work = (turn: Turn) => Promise<unknown>;
@@ -307,6 +308,36 @@ test("A receiver that has no room now, or no store, uses up no attempt of a mess
   await node.environment.clock.advance(2_000);
   assert.deepEqual(await log(node), ["a", "b"]);
   assert.ok(attempts.every((attempt) => attempt === 1));
+});
+
+test("What is kept of an actor says what waits in its inbox, and what was given up", async () => {
+  const node = await start(async (message) => {
+    if (message === "bad") throw new Error("no");
+  });
+  await post(node, one, reader(), "bad", "good");
+  await node.environment.clock.advance(1);
+  const before = (await readActorRecord(node.store, reader()))!;
+  assert.deepEqual([before.inbox, before.deadLetters], [2, []]);
+  await node.environment.clock.advance(130_000);
+  const after = (await readActorRecord(node.store, reader()))!;
+  assert.equal(after.inbox, 0);
+  assert.deepEqual(
+    after.deadLetters.map(({ message, error }) => [message, error]),
+    [["bad", "Error: no"]],
+  );
+});
+
+test("A turn cannot write the rows of another actor", async () => {
+  const node = await start();
+  for (const kind of ["state", "header", "reminders", "dedup"]) {
+    const key = ["test", kind, "reader", "r", "x"];
+    const works: readonly Work[] = [
+      async (turn) => turn.shared.set(key, 1),
+      async (turn) => turn.shared.deleteAll(key),
+      async (turn) => turn.write({ kind: "delete", key: encodeTuple(key) }),
+    ];
+    for (const work of works) await assert.rejects(node.runtime.invoke(one, work), /written by that actor only: send it a message/u);
+  }
 });
 
 test("A dead letter can be thrown away", async () => {

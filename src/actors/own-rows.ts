@@ -37,6 +37,9 @@ export function reminderRowName(name: string): string {
   return reminderLetter + bytesToMapKey(encodeTuple([name]));
 }
 
+/** Kinds of rows that belong to one actor each. */
+const actorKinds: ReadonlySet<unknown> = new Set(["header", "state", "reminders", "dedup"]);
+
 export class OwnRows {
   readonly #id: ActorId;
   readonly #store: Store;
@@ -136,7 +139,10 @@ export class OwnRows {
     return this.#prefixBytes;
   }
 
-  /** Asserts that none of `writes` reaches the rows that only this class, and the actor's commits, read and write. */
+  /**
+   * Asserts that none of `writes` reaches the rows that only this class, and the actor's commits, read and write; nor
+   * those of another actor, whose activation would not see it.
+   */
   refuse(writes: readonly Write[]): void {
     const header = headerKey(this.#id);
     const places = [tupleRange(statePrefix(this.#id)), tupleRange(reminderPrefix(this.#id)), { begin: header, end: keyAfter(header) }];
@@ -147,6 +153,7 @@ export class OwnRows {
         const isBelow = end === undefined ? compareBytes(begin, own.begin) < 0 : compareBytes(end, own.begin) <= 0;
         assert(isBelow || compareBytes(begin, own.end) >= 0, "A turn writes its actor's own rows through turn.state and turn.remind only");
       }
+      assert(!actorKinds.has(decodeTuple(begin)[1]), "The rows of an actor are written by that actor only: send it a message");
     }
   }
 

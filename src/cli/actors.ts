@@ -57,6 +57,11 @@ function describe(actor: ActorAnswer): string[][] {
     ["schema", String(actor.schema)],
     ["committed", actor.committed_at === null ? "unknown" : moment(actor.committed_at)],
     ...actor.reminders.map(({ name, due }) => ["reminder", `${moment(due)}  ${printable(name)}`]),
+    ["inbox", `${actor.inbox} messages`],
+    ...actor.dead_letters.map(({ sender, died_at, error }) => [
+      "dead letter",
+      `${moment(died_at)}  from ${printable(sender)}: ${printable(error)}`,
+    ]),
   ];
 }
 

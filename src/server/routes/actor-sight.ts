@@ -30,6 +30,14 @@ export interface ActorAnswer extends ActorId {
     readonly bytes_max: number;
   } | null;
   readonly reminders: readonly { readonly name: string; readonly due: string }[];
+  readonly inbox: number;
+  readonly dead_letters: readonly {
+    readonly sender: string;
+    readonly sent_at: string;
+    readonly died_at: string;
+    readonly attempts: number;
+    readonly error: string;
+  }[];
 }
 
 const actorSchema: z.ZodType<ActorAnswer> = z
@@ -57,6 +65,10 @@ const actorSchema: z.ZodType<ActorAnswer> = z
       .nullable()
       .describe("What waits in its mailbox; null: it is not in memory"),
     reminders: z.array(z.object({ name: z.string(), due: z.iso.datetime() })).describe("The earliest first; at most 100"),
+    inbox: z.int().describe("Messages of other actors that wait to be handled"),
+    dead_letters: z
+      .array(z.object({ sender: z.string(), sent_at: z.iso.datetime(), died_at: z.iso.datetime(), attempts: z.int(), error: z.string() }))
+      .describe("Messages that were given up; at most 100"),
   })
   .openapi("Actor");
 
@@ -111,5 +123,13 @@ async function show({ store, actors, cluster }: Services, id: ActorId): Promise<
         ? null
         : { busy: live.isBusy, messages: live.messages, messages_max: live.messagesMax, bytes: live.bytes, bytes_max: live.bytesMax },
     reminders: reminders.map(({ name, due }) => ({ name, due: new Date(due).toISOString() })),
+    inbox: record.inbox,
+    dead_letters: record.deadLetters.map(({ sender, at, died, failures, error }) => ({
+      sender: `${sender.type}/${sender.key}`,
+      sent_at: new Date(at).toISOString(),
+      died_at: new Date(died).toISOString(),
+      attempts: failures,
+      error,
+    })),
   };
 }
