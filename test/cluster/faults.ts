@@ -9,16 +9,20 @@ export const nodeFaults = ["kill", "pause", "cut-from-nodes", "cut-from-store", 
 export const worldFaults = ["clock-jump", "store-restart"] as const;
 export type FaultKind = (typeof nodeFaults)[number] | (typeof worldFaults)[number];
 
+export interface Fault {
+  readonly kind: FaultKind;
+  /** For people. */
+  readonly text: string;
+  /** What cannot commit meanwhile. */
+  readonly owner?: { readonly node: NodeName; readonly incarnation: string };
+}
+
 export interface FaultParts {
   readonly network: Network;
-  readonly nodes: ReadonlyMap<NodeName, NodeProcess>;
+  readonly nodes: readonly NodeProcess[];
   readonly postgres: PostgresServer;
-  /** A fault has begun. `owner`: the incarnation that cannot commit now. */
-  onFault(fault: {
-    readonly kind: FaultKind;
-    readonly text: string;
-    readonly owner?: { readonly node: NodeName; readonly incarnation: string };
-  }): void;
+  /** A fault has begun. */
+  onFault(fault: Fault): void;
 }
 
 /** One after the other, each kind as often as any other, until `signal` aborts; the last one is brought to its end. */
@@ -39,7 +43,7 @@ export async function injectFaults(
 }
 
 async function inject(kind: FaultKind, parts: FaultParts, random: RandomStream): Promise<void> {
-  const node = parts.nodes.get(random.pick(nodeNames))!;
+  const node = random.pick(parts.nodes);
   // Half of them are longer than it takes until the others say that a node is dead.
   const milliseconds = random.between(1_000, 13_000) + (kind === "isolate" ? 4_000 : 0);
   const others = nodeNames.filter((name) => name !== node.name);
@@ -83,7 +87,7 @@ async function inject(kind: FaultKind, parts: FaultParts, random: RandomStream):
     }
     case "rolling-restart":
       parts.onFault({ kind, text: "all nodes are restarted, one after the other" });
-      for (const each of parts.nodes.values()) {
+      for (const each of parts.nodes) {
         await each.stop();
         each.start();
         await each.ready();

@@ -9,10 +9,11 @@ import { Api } from "../crash/api.ts";
 import { check } from "../crash/checker.ts";
 import { World } from "../crash/world.ts";
 import { AgentClients } from "./agent-clients.ts";
-import { type FaultKind, injectFaults, nodeFaults, worldFaults } from "./faults.ts";
-import type { HistoryVerdict } from "./history.ts";
+import { type Failover, FaultLog } from "./fault-log.ts";
+import { type Fault, injectFaults, nodeFaults, worldFaults } from "./faults.ts";
+import type { BadHistory, HistoryVerdict } from "./history.ts";
 import { addresses, Network, nodeNames } from "./network.ts";
-import { NodeProcess } from "./node-process.ts";
+import { type CommonSettings, NodeProcess } from "./node-process.ts";
 import { type Endpoint, type Manner, ObjectClients } from "./object-clients.ts";
 
 export interface RunSettings {
@@ -44,20 +45,13 @@ export interface RunResult {
   readonly streams: readonly string[];
   /** Everything else that must not be. */
   readonly wrong: readonly string[];
-  /** From a fault of an owner to the next change of what it had. */
   readonly failovers: readonly Failover[];
-}
-
-export interface Failover {
-  readonly fault: FaultKind;
-  readonly milliseconds: number;
 }
 
 const apiKey = "key-of-the-cluster-test";
 const agentsMade = 12;
 const clientsOfAgents = 4;
 const manners: readonly Manner[] = ["patient", "patient", "patient", "patient", "hasty", "sticky", "sticky", "sticky"];
-const probesPerFault = 3;
 /** How long clients may need for their last request once nothing is broken any more. */
 const settleMilliseconds = 90_000;
 
@@ -71,8 +65,6 @@ if (process.env["CLUSTER_RUN"] !== undefined) {
 }
 
 async function run(settings: RunSettings): Promise<RunResult> {
-  const { seed, seconds, folder } = settings;
-  const random = new KeyedRandom(seed);
   // libfaketime leaves files of each process there.
   execFileSync("mount", ["-t", "tmpfs", "none", "/dev/shm"]);
   const network = await Network.build();
@@ -83,7 +75,7 @@ async function run(settings: RunSettings): Promise<RunResult> {
   });
   // Answers take a second, so that many are cut.
   await using world = await World.start({ host: addresses.clients, eventMilliseconds: () => 15 });
-  const common = {
+  const common: CommonSettings = {
     storeAddress: `postgres://with_password:right@${addresses.store}:${postgres.port}/kelpie`,
     secret: "secret-of-the-cluster-test",
     apiKey,
@@ -91,85 +83,34 @@ async function run(settings: RunSettings): Promise<RunResult> {
     toolUrl: world.toolUrl,
     planted: settings.planted,
   };
-  const nodes = new Map(nodeNames.map((name) => [name, new NodeProcess(name, { network, folder, settings: common })] as const));
-  for (const node of nodes.values()) node.start();
-  await Promise.all([...nodes.values()].map((node) => node.ready()));
-
-  const endpoints: readonly Endpoint[] = [...nodes.values()];
-  const api = new Api(endpoints[0]!.url, apiKey);
+  const nodes = nodeNames.map((name) => new NodeProcess(name, { network, folder: settings.folder, settings: common }));
+  for (const node of nodes) node.start();
+  await Promise.all(nodes.map((node) => node.ready()));
+  const api = new Api(nodes[0]!.url, apiKey);
   const agentIds: string[] = [];
   for (let index = 0; index < agentsMade; index++)
     agentIds.push(await api.createAgent(`agent ${index}`, ["count_once", "count_idempotent", "count_read"]));
 
   const startedAt = performance.now();
-  const [over, patience] = [new AbortController(), new AbortController()];
-  const objects = new ObjectClients(endpoints, apiKey);
-  const agents = new AgentClients(endpoints, apiKey, agentIds);
-  const failovers: Failover[] = [];
-  const probes: Promise<void>[] = [];
-  const faults = new Map<FaultKind, number>();
-  const { signal } = over;
-  const clients = manners.flatMap((manner, index) => {
-    const [name, home] = [`client ${index}`, index % endpoints.length];
-    return objects.run(name, { manner, home, random: random.stream(name), signal });
-  });
-  for (let index = 0; index < clientsOfAgents; index++) {
-    const name = `asker-${index}`;
-    clients.push(agents.run(name, { random: random.stream(name), signal, patience: patience.signal }));
-  }
-  const parts: Parameters<typeof injectFaults>[1] = {
-    network,
-    nodes,
-    postgres,
-    onFault: ({ kind, text, owner }) => {
-      const at = performance.now();
-      faults.set(kind, (faults.get(kind) ?? 0) + 1);
-      if (settings.verbose) process.stderr.write(`${((at - startedAt) / 1_000).toFixed(1).padStart(7)} s  ${text}\n`);
-      if (owner === undefined) return;
-      const others = endpoints.findIndex(({ name }) => name !== owner.node);
-      for (const object of objects.histories.ownedBy(owner.incarnation, objects.current).slice(0, probesPerFault))
-        probes.push(
-          objects
-            .change(object, { client: `probe of ${owner.node}`, at: others, manner: "patient", avoid: owner.node })
-            .then((returned) => {
-              if (returned !== undefined) failovers.push({ fault: kind, milliseconds: returned - at });
-            }),
-        );
-    },
-  };
-  const injected = Promise.all([
-    injectFaults(nodeFaults, parts, random.stream("node faults"), { pause: [500, 3_000], signal }),
-    injectFaults(worldFaults, parts, random.stream("world faults"), { pause: [4_000, 12_000], signal }),
-  ]);
-  await sleep(seconds * 1_000);
-  over.abort();
-  await injected;
-  await untilWhole(endpoints);
-  const timer = setTimeout(() => patience.abort(), settleMilliseconds);
-  await Promise.all([...clients, ...probes]);
-  clearTimeout(timer);
+  const objects = new ObjectClients(nodes, apiKey);
+  const agents = new AgentClients(nodes, apiKey, agentIds);
+  const faults = new FaultLog(objects, nodes, settings.verbose);
+  await disturb(settings, { network, postgres, nodes, objects, agents, faults });
   await api.settle();
 
-  const endWrong: string[] = [];
   for (const object of objects.histories.objects)
-    for (let at = 0; at < endpoints.length; at++) await objects.read(object, { client: "last", at, manner: "patient" });
+    for (let at = 0; at < nodes.length; at++) await objects.read(object, { client: "last", at, manner: "patient" });
+  const { bad, ...histories } = objects.histories.verdict();
   const states = new Map(await Promise.all(agentIds.map(async (id) => [id, await api.finalState(id)] as const)));
   const verdict = check(agents.notes, states, world.effects);
-  for (const note of agents.notes)
-    if (!note.finished && note.problem === undefined) endWrong.push(`task ${note.task.id} did not end within ${settleMilliseconds} ms`);
-  const { bad, ...histories } = objects.histories.verdict();
-  const files = bad.map((each) => {
-    const file = `history-${each.object.replace("/", "-")}.json`;
-    writeFileSync(join(folder, file), JSON.stringify({ seed, ...each }, undefined, 1));
-    return file;
-  });
+  const unfinished = agents.notes.filter(({ finished, problem }) => !finished && problem === undefined);
   return {
-    seed,
+    seed: settings.seed,
     seconds: Math.round((performance.now() - startedAt) / 1_000),
-    faults: Object.fromEntries(faults),
-    fencings: [...nodes.values()].reduce((sum, node) => sum + node.fencings, 0),
-    starts: [...nodes.values()].reduce((sum, node) => sum + node.starts, 0),
-    histories: { ...histories, bad: files },
+    faults: Object.fromEntries(faults.counts),
+    fencings: nodes.reduce((sum, node) => sum + node.fencings, 0),
+    starts: nodes.reduce((sum, node) => sum + node.starts, 0),
+    histories: { ...histories, bad: bad.map((each) => keep(each, settings)) },
     tasks: {
       asked: agents.notes.length,
       finished: agents.notes.filter(({ finished }) => finished).length,
@@ -180,9 +121,58 @@ async function run(settings: RunSettings): Promise<RunResult> {
     lost: [...histories.lost, ...verdict.lost],
     repeatedEffects: verdict.repeated,
     streams: verdict.duplicated,
-    wrong: [...objects.histories.problems, ...verdict.wrong, ...endWrong, ...[...nodes.values()].flatMap((node) => node.problems)],
-    failovers,
+    wrong: [
+      ...objects.histories.problems,
+      ...verdict.wrong,
+      ...unfinished.map(({ task }) => `task ${task.id} did not end within ${settleMilliseconds} ms after the last fault`),
+      ...nodes.flatMap(({ problems }) => problems),
+    ],
+    failovers: faults.failovers,
   };
+}
+
+interface Parts {
+  readonly network: Network;
+  readonly postgres: PostgresServer;
+  readonly nodes: readonly NodeProcess[];
+  readonly objects: ObjectClients;
+  readonly agents: AgentClients;
+  readonly faults: FaultLog;
+}
+
+/** Clients call, and faults happen, for as long as the run is to take; then all that was begun comes to its end. */
+async function disturb({ seed, seconds }: RunSettings, parts: Parts): Promise<void> {
+  const { nodes, objects, agents, faults } = parts;
+  const random = new KeyedRandom(seed);
+  const [over, patience] = [new AbortController(), new AbortController()];
+  const { signal } = over;
+  const clients = manners.map((manner, index) => {
+    const name = `client ${index}`;
+    return objects.run(name, { manner, home: index % nodes.length, random: random.stream(name), signal });
+  });
+  for (let index = 0; index < clientsOfAgents; index++) {
+    const name = `asker-${index}`;
+    clients.push(agents.run(name, { random: random.stream(name), signal, patience: patience.signal }));
+  }
+  const faultParts = { ...parts, onFault: (fault: Fault) => faults.note(fault) };
+  const injected = Promise.all([
+    injectFaults(nodeFaults, faultParts, random.stream("node faults"), { pause: [500, 3_000], signal }),
+    injectFaults(worldFaults, faultParts, random.stream("world faults"), { pause: [4_000, 12_000], signal }),
+  ]);
+  await sleep(seconds * 1_000);
+  over.abort();
+  await injected;
+  await untilWhole(nodes);
+  const timer = setTimeout(() => patience.abort(), settleMilliseconds);
+  await Promise.all([...clients, faults.settled()]);
+  clearTimeout(timer);
+}
+
+/** Gives the name of the file. */
+function keep(bad: BadHistory, { seed, folder }: RunSettings): string {
+  const file = `history-${bad.object.replace("/", "-")}.json`;
+  writeFileSync(join(folder, file), JSON.stringify({ seed, ...bad }, undefined, 1));
+  return file;
 }
 
 /** Waits until the nodes see each other: one that was paused may have to end first, and to start anew. */

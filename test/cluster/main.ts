@@ -30,22 +30,23 @@ const { values } = parseArgs({
 /** What shells give for a program that was ended by Ctrl-C. */
 const interrupted = 130;
 
-const [minutes, seed] = [Number(values.minutes), Number(values.seed)];
-const missing = clusterMissing();
-if (values.help) process.stdout.write(help);
-else if (
-  !(minutes > 0 && minutes <= 1_440) ||
-  !Number.isSafeInteger(seed) ||
-  (values.planted !== undefined && values.planted !== "all" && !Object.hasOwn(planted, values.planted))
-) {
-  process.stderr.write(help);
-  process.exitCode = 2;
-} else if (missing !== undefined) {
-  process.stderr.write(`The cluster test cannot be run here: ${missing}\n`);
-  process.exitCode = 2;
-} else
-  process.exitCode =
-    values.planted === undefined ? await runOnce() : await runPlanted(values.planted === "all" ? Object.keys(planted) : [values.planted]);
+const [minutes, seed, bug] = [Number(values.minutes), Number(values.seed), values.planted];
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const isUnderstood = minutes > 0 && minutes <= 1_440 && Number.isSafeInteger(seed);
+  if (values.help || !isUnderstood || !(bug === undefined || bug === "all" || Object.hasOwn(planted, bug))) {
+    process.stdout.write(help);
+    return values.help ? 0 : 2;
+  }
+  const missing = clusterMissing();
+  if (missing !== undefined) {
+    process.stderr.write(`The cluster test cannot be run here: ${missing}\n`);
+    return 2;
+  }
+  if (bug === undefined) return await runOnce();
+  return await runPlanted(bug === "all" ? Object.keys(planted) : [bug]);
+}
 
 async function runOnce(): Promise<number> {
   const launched = await launch({ seed, seconds: minutes * 60, planted: null, verbose: true });

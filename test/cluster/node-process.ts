@@ -87,9 +87,9 @@ export class NodeProcess {
   /** Ends it in good order. It stays down until `start`. */
   async stop(): Promise<void> {
     this.#isHeldDown = true;
-    const child = this.#process;
-    await this.#end("SIGTERM");
-    if (child !== undefined && child.exitCode !== 0 && child.exitCode !== exitCodes.fenced && child.signalCode !== "SIGTERM")
+    const child = await this.#end("SIGTERM");
+    const isExpected = child === undefined || child.signalCode === "SIGTERM" || [0, exitCodes.fenced].includes(child.exitCode ?? -1);
+    if (!isExpected)
       this.problems.push(
         `${this.incarnation} ended with ${child.exitCode ?? child.signalCode} when it was told to stop: ${this.lastWords()}`,
       );
@@ -115,14 +115,16 @@ export class NodeProcess {
     return readFileSync(this.#logFile, "utf8").trimEnd().split("\n").slice(-12).join("\n");
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
+  /** Gives the process that it ended, if one ran. */
+  async #end(signal: NodeJS.Signals): Promise<ChildProcess | undefined> {
     const child = this.#process;
     this.#process = undefined;
     this.#isReady = false;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return undefined;
     const ended = once(child, "exit");
     child.kill(signal);
     await ended;
+    return child;
   }
 
   async #endedByItself(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): Promise<void> {

@@ -1,6 +1,7 @@
 /** A result in words. */
 import { join } from "node:path";
-import type { Failover, RunResult } from "./inside.ts";
+import type { Failover } from "./fault-log.ts";
+import type { RunResult } from "./inside.ts";
 
 const shownMax = 20;
 
