@@ -65,7 +65,7 @@ test("simulate --replay of a fixture shows its trace and fails as the fixture do
 
 test("simulate --coverage gives the six measures of what its runs came to", () => {
   const { status, stdout, stderr } = simulate(
-    ..."--coverage --workload logs --workload bank --seeds 10 --sweeps 1 --mutant half-a-batch --json".split(" "),
+    ..."--coverage --workload logs --workload bank --seeds 20 --sweeps 1 --mutant half-a-batch --json".split(" "),
   );
   assert.equal(status, 0, stderr);
   const report = JSON.parse(stdout) as {

@@ -20,7 +20,7 @@ const help = `Runs Kelpie's own code under simulated time, crashes and faults, a
 Usage: npm run simulate -- [options]
 
 Many runs:
-  --seeds N          seeds of each workload (default 200)
+  --seeds N          seeds in all, as many for each workload (default 2000)
   --start N          the first seed (default 1)
   --workload NAME    only this workload; may be given several times
   --sweeps N         small runs repeated with a crash at each crossing of a port, for each workload (default 1)
@@ -55,7 +55,7 @@ ${mutants.map((mutant) => `  ${mutant.name.padEnd(28)} ${mutant.breaks}`).join("
 `;
 
 const options = {
-  seeds: { type: "string", default: "200" },
+  seeds: { type: "string", default: "2000" },
   start: { type: "string", default: "1" },
   workload: { type: "string", multiple: true },
   sweeps: { type: "string", default: "1" },
@@ -102,11 +102,12 @@ interface RunsFound {
 async function findViolations(withBranches: boolean): Promise<RunsFound> {
   const chosen = values.workload === undefined ? workloads : values.workload.map(workloadNamed);
   const names = [...new Set(chosen.map((workload) => workload.name))];
-  const [first, count, sweeps] = [
+  const [first, seeds, sweeps] = [
     wholeNumber("--start", values.start),
     wholeNumber("--seeds", values.seeds),
     wholeNumber("--sweeps", values.sweeps),
   ];
+  const count = Math.ceil(seeds / names.length);
   const fixtures = corpusFiles().map((file): Job => ({ kind: "fixture", workload: readFixture(file).workload, file: file.href }));
   const jobs: Job[] = fixtures.filter((job) => names.includes(job.workload));
   for (const workload of names) {
