@@ -13,7 +13,7 @@ import { transact } from "../../src/storage/transaction.ts";
 import { ToolRegistry } from "../../src/tools/tool-registry.ts";
 import type { OutsideTool, OutsideToolContext, Tool, ToolInput } from "../../src/tools/tool.ts";
 import type { ToolRecord } from "../../src/tools/tool-record.ts";
-import { ActorCluster, project } from "../actor-cluster.ts";
+import { ActorCluster, type ActorProcesses, type ActorTypes, project } from "../actor-cluster.ts";
 import { type Incarnation, SimulatedProcess } from "../process.ts";
 import { KeyedRandom } from "../random.ts";
 import { ScriptedModels, scriptedHandle } from "../scripted-model.ts";
@@ -32,6 +32,17 @@ export interface SimulatedAgent {
   readonly conversations: readonly ConversationAddress[];
 }
 
+/** Processes that say when they have started. */
+export interface AgentProcesses extends ActorProcesses {
+  started(incarnation: Incarnation): Promise<void>;
+}
+
+export type OpenAgentProcesses = (
+  world: World,
+  types: ActorTypes,
+  beforeStop: (incarnation: Incarnation) => Promise<void>,
+) => AgentProcesses;
+
 export class AgentCluster {
   readonly world: World;
   readonly processes: readonly SimulatedProcess[];
@@ -40,11 +51,11 @@ export class AgentCluster {
   readonly agents: SimulatedAgent[] = [];
   /** The block that all agents share. */
   sharedBlockId = "";
-  readonly #actors: ActorCluster;
+  readonly #actors: AgentProcesses;
   readonly #nodes = new WeakMap<Incarnation, { readonly agents: Agents; readonly actors: Actors }>();
 
   /** Makes the agents, then starts the processes that serve them. */
-  static async start(world: World): Promise<AgentCluster> {
+  static async start(world: World, open: OpenAgentProcesses = (...parts) => new ActorCluster(...parts)): Promise<AgentCluster> {
     const setup = await new Promise<Incarnation>((resolve) =>
       new SimulatedProcess(world.kernel, { name: "setup", random: world.random, boot: resolve }).start(),
     );
@@ -59,7 +70,7 @@ export class AgentCluster {
     const actors = new ActorRuntime({ store, environment, placement });
     const models = scriptedModels(world, setup);
     const { directory, conversations } = createAgents({ store, environment, models, tools, actors, callback });
-    const cluster = new AgentCluster(world);
+    const cluster = new AgentCluster(world, open);
     const shared = await transact(store, environment, async (transaction) =>
       createBlock(transaction, environment, project, { label: "shared", value: "" }),
     );
@@ -87,9 +98,9 @@ export class AgentCluster {
     return cluster;
   }
 
-  private constructor(world: World) {
+  private constructor(world: World, open: OpenAgentProcesses) {
     this.world = world;
-    this.#actors = new ActorCluster(
+    this.#actors = open(
       world,
       (incarnation, { store, actors }) => {
         const { environment } = incarnation;

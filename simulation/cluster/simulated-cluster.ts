@@ -29,6 +29,8 @@ interface Node {
 export interface ClusterSetup {
   /** Changes what a node is opened with. */
   readonly options?: (options: ClusterOptions, incarnation: Incarnation) => ClusterOptions;
+  /** Runs before a node stops in good order. */
+  readonly beforeStop?: (incarnation: Incarnation) => Promise<void>;
   /** Whether a process that ended comes back. */
   readonly isWanted?: (name: string) => boolean;
 }
@@ -80,6 +82,11 @@ export class SimulatedCluster implements ActorProcesses {
     return this.processes.filter((process) => process !== this.#lost);
   }
 
+  /** Resolves when the actors of an incarnation take messages: never, if it cannot start. */
+  async started(incarnation: Incarnation): Promise<void> {
+    await this.#nodes.get(incarnation)!.started.catch(() => never());
+  }
+
   /** The node of the incarnation that runs, when it has started. */
   async node(process: SimulatedProcess): Promise<Cluster | undefined> {
     const { incarnation } = process;
@@ -101,8 +108,7 @@ export class SimulatedCluster implements ActorProcesses {
   ): Promise<CallOutcome<Reply>> {
     return this.world.call(process, `${id.type}/${id.key} ${JSON.stringify(message)}`, async (incarnation) => {
       const node = this.#nodes.get(incarnation)!;
-      // A process that cannot start answers nobody, and exits.
-      await node.started.catch(() => never());
+      await this.started(incarnation);
       const invoked = node.cluster.actors.invoke<Reply>(id, structuredClone(message), options);
       const reply = await this.#invocations.add(incarnation, `${id.key} ${JSON.stringify(message)}`, invoked);
       await onReply?.(reply);
@@ -206,6 +212,7 @@ export class SimulatedCluster implements ActorProcesses {
 
   async #stop({ cluster, started }: Node, incarnation: Incarnation): Promise<void> {
     await started;
+    await this.#setup.beforeStop?.(incarnation);
     const late = new AbortController();
     const isOver = incarnation.environment.clock.schedule(drainMilliseconds, () => late.abort());
     try {

@@ -1,8 +1,10 @@
 /** What clients do to actors of a cluster: most of it is what they do to those of single processes. */
 import type { ActorId } from "../../src/actors/actor.ts";
+import { agentErrors } from "../../src/agents/agent-errors.ts";
 import type { OpenActors } from "../actor-cluster.ts";
 import type { Workload } from "../run.ts";
 import type { SwarmOptions } from "../swarm.ts";
+import { runAgents } from "../workloads/agent-runs.ts";
 import { runBank } from "../workloads/bank.ts";
 import { runLogs } from "../workloads/logs.ts";
 import { runMessages } from "../workloads/messages.ts";
@@ -166,6 +168,23 @@ export const clusterSteps: Workload = {
   },
 };
 
+export const clusterAgentRuns: Workload = {
+  name: "cluster-agent-runs",
+  checks: "runs of agents lose, double and invent nothing, also when they move from node to node in the middle",
+  options: (swarm) => {
+    const options = withoutJumps(asCluster(swarm));
+    return { ...options, processes: Math.max(2, options.processes), clients: Math.min(options.clients, 4) };
+  },
+  run: async (world) => {
+    await runAgents(world, (_, types, beforeStop) => {
+      const setup: ClusterSetup = { beforeStop, options: (options) => ({ ...options, errors: agentErrors }) };
+      const cluster = new SimulatedCluster(world, types, setup);
+      moveActors(cluster);
+      return cluster;
+    });
+  },
+};
+
 export const clusterUpgrade: Workload = {
   name: "cluster-upgrade",
   checks: "nodes are replaced one by one by nodes of the next version, and no node takes what it cannot read",
@@ -221,6 +240,7 @@ export const clusterWorkloads: readonly Workload[] = [
   clusterMessages,
   clusterMoves,
   clusterSteps,
+  clusterAgentRuns,
   clusterUpgrade,
   clusterRewind,
 ];

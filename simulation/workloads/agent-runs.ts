@@ -17,7 +17,7 @@
  *     leaves no reminder, no row of active runs and no busy actor.
  */
 import { AgentClient, settleMilliseconds } from "../agent-runs/agent-client.ts";
-import { AgentCluster } from "../agent-runs/agent-cluster.ts";
+import { AgentCluster, type OpenAgentProcesses } from "../agent-runs/agent-cluster.ts";
 import { checkHistories } from "../agent-runs/check-history.ts";
 import { checkStreams } from "../agent-runs/check-streams.ts";
 import { readFinalState, unfinished } from "../agent-runs/final-state.ts";
@@ -34,17 +34,19 @@ export const agentRuns: Workload = {
   name: "agent-runs",
   checks: "runs of agents lose, double and invent nothing, and come to their end, across crashes and faults",
   options: (options) => ({ ...options, processes: Math.min(options.processes, 2), clients: Math.min(options.clients, clientsMax) }),
-  run: async (world) => {
-    const cluster = await AgentCluster.start(world);
-    const clients = Array.from({ length: world.swarm.clients }, (_, name) => new AgentClient(cluster, `${name}`));
-    await Promise.all(clients.map((client, name) => live(world, client, name)));
-    await settle(world, cluster);
-    const notes = clients.flatMap((client) => client.notes);
-    const state = await readFinalState(cluster);
-    checkHistories(cluster, notes, state);
-    checkStreams(world, notes, state);
-  },
+  run: (world) => runAgents(world),
 };
+
+export async function runAgents(world: World, open?: OpenAgentProcesses): Promise<void> {
+  const cluster = await AgentCluster.start(world, open);
+  const clients = Array.from({ length: world.swarm.clients }, (_, name) => new AgentClient(cluster, `${name}`));
+  await Promise.all(clients.map((client, name) => live(world, client, name)));
+  await settle(world, cluster);
+  const notes = clients.flatMap((client) => client.notes);
+  const state = await readFinalState(cluster);
+  checkHistories(cluster, notes, state);
+  checkStreams(world, notes, state);
+}
 
 async function live(world: World, client: AgentClient, name: number): Promise<void> {
   const tasks = Math.min(tasksMax, Math.ceil(world.swarm.operationsPerClient / operationsPerTask));
