@@ -30,6 +30,7 @@ import { StoredProviders } from "./server/providers.ts";
 import type { ClusterView } from "./server/services.ts";
 import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
+import { McpTools } from "./tools/mcp/mcp-tools.ts";
 import { ToolRegistry } from "./tools/tool-registry.ts";
 
 export { actorOf, defineActor, sendTo } from "./actors/define-actor.ts";
@@ -108,6 +109,8 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const { store, actors, cluster } = node;
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
+  const mcp = opened.use(new McpTools({ store, environment }));
+  tools.addSource("external_mcp", (record) => mcp.tool(record));
   const agents = createAgents({ store, environment, models, tools, actors, callback: postCallback });
   opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);
@@ -129,6 +132,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     models,
     providers,
     tools,
+    mcp,
     agents: agents.directory,
     conversations: agents.conversations,
     feeds: agents.feeds,

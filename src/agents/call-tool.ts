@@ -3,7 +3,14 @@ import type { Turn } from "../actors/actor.ts";
 import type { Json } from "../base/json.ts";
 import { allowedTools, type PastCall, presetArguments } from "../tools/tool-rules.ts";
 import { validateArguments } from "../tools/validate-arguments.ts";
-import type { OutsideTool, StateTool, StateToolContext, ToolInput, ToolResult } from "../tools/tool.ts";
+import {
+  OutcomeUnknownError,
+  type OutsideTool,
+  type StateTool,
+  type StateToolContext,
+  type ToolInput,
+  type ToolResult,
+} from "../tools/tool.ts";
 import { sendToAgent } from "./agent-message.ts";
 import type { AgentTool } from "./agent-tools.ts";
 import type { ToolCall, ToolReturn } from "./chat-message.ts";
@@ -101,6 +108,8 @@ export async function callTool(
     });
     return await Promise.race([work.then((result) => known(toReturn(call, result, returnCharactersMax))), stopped]);
   } catch (error) {
+    if (error instanceof OutcomeUnknownError)
+      return { result: failed(call, `${error.message}: it may or may not have taken effect`), isUnknown: true };
     return known(failed(call, `${call.name} failed: ${error instanceof Error ? error.message : String(error)}`));
   } finally {
     cancel();

@@ -30,6 +30,7 @@ import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/m
 import { ProviderConfigurationError } from "../models/providers.ts";
 import { CommitUnknownError, LimitError, StoreUnavailableError } from "../storage/store.ts";
 import { ConflictError } from "../storage/transaction.ts";
+import { InvalidMcpServerError, McpConnectionError, McpServerNameTakenError, McpServerNotFoundError } from "../tools/mcp/mcp.ts";
 import { InvalidToolError, ToolNameTakenError, ToolNotFoundError } from "../tools/tool-record.ts";
 import { ToolRuleError } from "../tools/tool-rules.ts";
 import { ProviderNameTakenError } from "./providers.ts";
@@ -100,6 +101,10 @@ function translate(error: unknown): HttpError | undefined {
     return invalidArgument(error.message);
   if (error instanceof InvalidToolError || error instanceof ToolNameTakenError) return invalidArgument(error.message);
   if (error instanceof ToolNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
+  if (error instanceof InvalidMcpServerError) return invalidArgument(error.message);
+  if (error instanceof McpServerNameTakenError) return conflict(error.message);
+  if (error instanceof McpServerNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
+  if (error instanceof McpConnectionError) return new HttpError(502, { detail: error.message });
   if (error instanceof ProviderConfigurationError) return invalidArgument(error.message);
   if (error instanceof ProviderNameTakenError) return conflict(error.message);
   if (error instanceof StoreUnavailableError)

@@ -6,6 +6,7 @@ import type { Member } from "../cluster/cluster.ts";
 import type { StoreDescriptor } from "../cluster/join.ts";
 import type { NodeOperations } from "../cluster/node-operations.ts";
 import type { ModelCatalogue } from "../models/model-catalogue.ts";
+import type { McpTools } from "../tools/mcp/mcp-tools.ts";
 import type { StoredProviders } from "./providers.ts";
 
 /** The cluster, as this node of it sees it. */
@@ -25,6 +26,7 @@ export interface Services extends Omit<AgentEnvironment, "work" | "callback"> {
   readonly models: ModelCatalogue;
   /** Those that were added through the API. */
   readonly providers: StoredProviders;
+  readonly mcp: McpTools;
   readonly actors: Actors;
   /** Those that may be called over HTTP, by their `type`. */
   readonly actorTypes: ReadonlyMap<string, ActorType>;

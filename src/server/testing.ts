@@ -10,6 +10,7 @@ import { type LogFields, type LogLevel } from "../environment/environment.ts";
 import { RealEnvironment } from "../environment/real-environment.ts";
 import { ModelCatalogue, type ModelCatalogueOptions } from "../models/model-catalogue.ts";
 import { MemoryStore } from "../storage/memory-store.ts";
+import { McpTools } from "../tools/mcp/mcp-tools.ts";
 import { ToolRegistry } from "../tools/tool-registry.ts";
 import type { Tool } from "../tools/tool.ts";
 import { type App, type AppOptions, createApp } from "./app.ts";
@@ -60,6 +61,8 @@ export async function openTestServer(options: TestServerOptions = {}): Promise<T
   const actors = new ActorRuntime({ store, environment, placement, limits: options.actorLimits ?? {} });
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
+  const mcp = new McpTools({ store, environment });
+  tools.addSource("external_mcp", (record) => mcp.tool(record));
   const agents = createAgents({ store, environment, models, tools, actors, callback: async () => 200 });
   await tools.seed(store, environment, defaultProject);
   await actors.start();
@@ -71,6 +74,7 @@ export async function openTestServer(options: TestServerOptions = {}): Promise<T
     models,
     providers: new StoredProviders({ store, environment, models }, defaultProject),
     tools,
+    mcp,
     agents: agents.directory,
     conversations: agents.conversations,
     feeds: agents.feeds,
@@ -99,6 +103,7 @@ export async function openTestServer(options: TestServerOptions = {}): Promise<T
     },
     async [Symbol.asyncDispose]() {
       await actors[Symbol.asyncDispose]();
+      await mcp[Symbol.asyncDispose]();
     },
   };
 }

@@ -89,7 +89,7 @@ export class ToolRegistry {
     const changed = wanted.filter((entry, at) => !isCurrent(entry, stored.get(ids[at]!)));
     // One transaction for each, so that many long descriptions never make one batch too large.
     for (const [at, entry] of changed.entries())
-      await transact(store, environment, (transaction) => seedOne(transaction, environment, project, entry, at));
+      await transact(store, environment, (transaction) => seedOne(transaction, environment, project, entry, at - changed.length));
     return await readTools(store, project, ids);
   }
 
@@ -103,7 +103,7 @@ export class ToolRegistry {
   }
 }
 
-/** `at` sets the times of tools apart that are seeded in one millisecond, so that lists have them in one order. */
+/** `at` sets the times of tools apart that are seeded in one millisecond, so that lists have them in one order: before now. */
 async function seedOne(transaction: Transaction, environment: Environment, project: string, entry: Entry, at: number): Promise<void> {
   const { tool, type } = entry;
   const existing = await findToolByName(transaction, project, tool.name);

@@ -69,3 +69,8 @@ export interface ToolResult {
   readonly status: "success" | "error";
   readonly text: string;
 }
+
+/** A call that was made and of which nobody can say whether it took effect. Thrown by a tool; never repeated by itself. */
+export class OutcomeUnknownError extends Error {
+  override readonly name = "OutcomeUnknownError";
+}

@@ -26,7 +26,6 @@ export function absentRoutes({ agents }: Services): Endpoint[] {
     ofAgent("folders", "Lists the folders of an agent: none", z.array(anyObject), []),
     ofAgent("sources", "Lists the sources of an agent: none", z.array(anyObject), []),
     ofAgent("groups", "Lists the groups of an agent: none", z.array(anyObject), []),
-    ofAgent("mcp-servers", "Lists the MCP servers of an agent: none", z.array(anyObject), []),
     ofAgent("repositories", "Lists the repositories of an agent: none", z.object({ repositories: z.array(anyObject) }), {
       repositories: [],
     }),
@@ -34,7 +33,6 @@ export function absentRoutes({ agents }: Services): Endpoint[] {
     list("/v1/sources", "Lists sources: none"),
     list("/v1/identities", "Lists identities: none"),
     list("/v1/groups", "Lists groups: none"),
-    list("/v1/mcp-servers", "Lists MCP servers: none"),
     endpoint({ method: "get", path: "/v1/repositories", summary: "Lists repositories: none", tag }, async () => ({ repositories: [] })),
   ];
 }

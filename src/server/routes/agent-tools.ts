@@ -7,15 +7,14 @@ import { HttpError, show, unprocessable } from "../http-error.ts";
 import { pageOfAttached } from "../paging.ts";
 import { runTool } from "../run-tool.ts";
 import { agentSchema } from "../schemas/agent.ts";
-import { idOf, jsonObject, optional, pageQuery } from "../schemas/common.ts";
-import { toolResultSchema, toolSchema } from "../schemas/tool.ts";
+import { idOf, optional, pageQuery } from "../schemas/common.ts";
+import { toolResultSchema, toolRunBody, toolSchema } from "../schemas/tool.ts";
 import type { Services } from "../services.ts";
 
 const params = z.object({ agent_id: idOf("agent") });
 const toolParams = z.object({ agent_id: idOf("agent"), tool_id: idOf("tool") });
 const nameParams = z.object({ agent_id: idOf("agent"), tool_name: z.string() });
 
-const runBody = z.object({ args: optional(jsonObject) }).openapi("ToolExecuteRequest");
 /** SDK 1.12.1 sends the field under the second name. */
 const approvalBody = z
   .object({ requires_approval: optional(z.boolean()), body_requires_approval: optional(z.boolean()) })
@@ -99,7 +98,7 @@ export function agentToolRoutes(services: Services): Endpoint[] {
         summary: "Runs a tool of an agent",
         tag,
         params: nameParams,
-        body: runBody,
+        body: toolRunBody,
         response: toolResultSchema,
       },
       async ({ params: { agent_id, tool_name }, body, project, signal }) => {

@@ -14,6 +14,7 @@ import { blockRoutes } from "./blocks.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { conversationRoutes } from "./conversations.ts";
 import { healthRoutes } from "./health.ts";
+import { mcpServerRoutes } from "./mcp-servers.ts";
 import { messageRoutes } from "./messages.ts";
 import { modelRoutes } from "./models.ts";
 import { passageRoutes } from "./passages.ts";
@@ -43,6 +44,7 @@ export function allEndpoints(services: Services, audit: AuditLog): readonly Endp
     ...modelRoutes(services),
     ...providerRoutes(services),
     ...toolRoutes(services),
+    ...mcpServerRoutes(services),
     ...tagRoutes(services),
     ...absentRoutes(services),
     ...actorRoutes(services),

@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
-import { anyObject, idOf, nullable } from "./common.ts";
+import type { Json } from "../../base/json.ts";
+import { anyObject, idOf, jsonObject, nullable, optional } from "./common.ts";
 
 export const toolTypes = [
   "custom",
@@ -38,6 +39,10 @@ export const toolSchema: z.ZodType = z
     last_updated_by_id: nullable(z.string()),
   })
   .openapi("Tool");
+
+export const toolRunBody: z.ZodType<{ readonly args?: { readonly [name: string]: Json } | null | undefined }> = z
+  .object({ args: optional(jsonObject) })
+  .openapi("ToolExecuteRequest");
 
 export const toolResultSchema: z.ZodType = z
   .object({

@@ -1,0 +1,226 @@
+/** MCP servers: which a project has, and their tools. */
+import { z } from "@hono/zod-openapi";
+import { transact } from "../../storage/transaction.ts";
+import { McpConnectionError, type McpServerConfig } from "../../tools/mcp/mcp.ts";
+import { createMcpServer, listMcpServers, type McpServerRecord, readMcpServer, updateMcpServer } from "../../tools/mcp/server-record.ts";
+import type { ToolRecord } from "../../tools/tool-record.ts";
+import { type Endpoint, endpoint } from "../endpoint.ts";
+import { notFound, unprocessable } from "../http-error.ts";
+import { pageOf } from "../paging.ts";
+import { runTool } from "../run-tool.ts";
+import { idOf, optional, pageQuery } from "../schemas/common.ts";
+import { toolResultSchema, toolRunBody, toolSchema } from "../schemas/tool.ts";
+import type { Services } from "../services.ts";
+
+const params = z.object({ mcp_server_id: idOf("mcp_server") });
+const toolParams = params.extend({ tool_id: idOf("tool") });
+
+const texts = z.record(z.string(), z.string());
+const stdio = { mcp_server_type: z.literal("stdio"), command: z.string(), args: z.array(z.string()), env: optional(texts) };
+const remote = {
+  server_url: z.string(),
+  auth_header: optional(z.string()),
+  auth_token: optional(z.string()),
+  custom_headers: optional(texts),
+};
+const sse = { mcp_server_type: z.literal("sse"), ...remote };
+const streamable = { mcp_server_type: z.literal("streamable_http"), ...remote };
+
+const config: z.ZodType<McpServerConfig> = z.discriminatedUnion("mcp_server_type", [
+  z.object(stdio).openapi("CreateStdioMCPServer"),
+  z.object(sse).openapi("CreateSSEMCPServer"),
+  z.object(streamable).openapi("CreateStreamableHTTPMCPServer"),
+]);
+const createBody = z.object({ server_name: z.string(), config }).openapi("CreateMCPServerRequest");
+const updateBody = z.object({ server_name: optional(z.string()), config: optional(config) }).openapi("UpdateMCPServerRequest");
+
+const named = { id: idOf("mcp_server"), server_name: z.string() };
+const serverSchema = z
+  .discriminatedUnion("mcp_server_type", [
+    z.object({ ...stdio, ...named }).openapi("StdioMCPServer"),
+    z.object({ ...sse, ...named }).openapi("SSEMCPServer"),
+    z.object({ ...streamable, ...named }).openapi("StreamableHTTPMCPServer"),
+  ])
+  .openapi("MCPServer");
+
+const changesSchema = z
+  .object({ added: z.array(z.string()), updated: z.array(z.string()), deleted: z.array(z.string()) })
+  .openapi("MCPServerResyncResult");
+
+export function mcpServerRoutes(services: Services): Endpoint[] {
+  const { store, environment, agents, mcp } = services;
+  const tag = "mcp-servers";
+
+  async function toolOf(project: string, serverId: string, toolId: string): Promise<ToolRecord> {
+    await readMcpServer(store, project, serverId);
+    const tool = (await mcp.list(project, serverId)).find(({ id }) => id === toolId);
+    if (tool === undefined) throw notFound("tool", toolId);
+    return tool;
+  }
+
+  /** A server that cannot be reached now is kept: a refresh asks it again. */
+  async function refreshIfReachable(project: string, server: McpServerRecord): Promise<void> {
+    try {
+      await mcp.refresh(project, server.id);
+    } catch (error) {
+      if (!(error instanceof McpConnectionError)) throw error;
+      environment.log.write("warn", "The tools of an MCP server could not be read", { server: server.server_name, error });
+    }
+  }
+
+  return [
+    endpoint(
+      {
+        method: "get",
+        path: "/v1/mcp-servers",
+        summary: "Lists MCP servers",
+        tag,
+        query: pageQuery("mcp_server", { limit: 50, order: "desc" }),
+        response: z.array(serverSchema),
+      },
+      async ({ query, project }) => {
+        const found = await listMcpServers(store, project, pageOf(query));
+        if (found === undefined) throw unprocessable("query: the cursor (after or before) names no MCP server");
+        return found.map(serverView);
+      },
+    ),
+    endpoint(
+      {
+        method: "post",
+        path: "/v1/mcp-servers",
+        summary: "Adds an MCP server, and takes its tools if it can be reached",
+        tag,
+        body: createBody,
+        response: serverSchema,
+        audit: "mcp_server.create",
+      },
+      async ({ body, project }) => {
+        const server = await transact(store, environment, (transaction) => createMcpServer(transaction, environment, project, body));
+        await refreshIfReachable(project, server);
+        return serverView(server);
+      },
+    ),
+    endpoint(
+      {
+        method: "get",
+        path: "/v1/agents/{agent_id}/mcp-servers",
+        summary: "Lists the MCP servers of which an agent has tools",
+        tag,
+        params: z.object({ agent_id: idOf("agent") }),
+        response: z.array(serverSchema),
+      },
+      async ({ params: { agent_id }, project }) => {
+        const { tool_ids } = await agents.get(project, agent_id);
+        return (await mcp.serversOf(project, tool_ids)).map(serverView);
+      },
+    ),
+    endpoint(
+      { method: "get", path: "/v1/mcp-servers/{mcp_server_id}", summary: "Reads an MCP server", tag, params, response: serverSchema },
+      async ({ params: { mcp_server_id }, project }) => serverView(await readMcpServer(store, project, mcp_server_id)),
+    ),
+    endpoint(
+      {
+        method: "patch",
+        path: "/v1/mcp-servers/{mcp_server_id}",
+        summary: "Changes an MCP server",
+        tag,
+        params,
+        body: updateBody,
+        response: serverSchema,
+        audit: "mcp_server.update",
+      },
+      async ({ params: { mcp_server_id }, body, project }) => {
+        const changes = {
+          ...(body.server_name == null ? {} : { server_name: body.server_name }),
+          ...(body.config == null ? {} : { config: body.config }),
+        };
+        const server = await transact(store, environment, (transaction) =>
+          updateMcpServer(transaction, environment, project, mcp_server_id, changes),
+        );
+        await refreshIfReachable(project, server);
+        return serverView(server);
+      },
+    ),
+    endpoint(
+      {
+        method: "delete",
+        path: "/v1/mcp-servers/{mcp_server_id}",
+        summary: "Removes an MCP server and its tools",
+        tag,
+        params,
+        status: 204,
+        audit: "mcp_server.delete",
+      },
+      async ({ params: { mcp_server_id }, project }) => {
+        await mcp.delete(project, mcp_server_id);
+      },
+    ),
+    endpoint(
+      {
+        method: "patch",
+        path: "/v1/mcp-servers/{mcp_server_id}/refresh",
+        summary: "Takes the tools of an MCP server as they are now",
+        tag,
+        params,
+        response: changesSchema,
+        audit: "mcp_server.refresh",
+      },
+      async ({ params: { mcp_server_id }, project }) => await mcp.refresh(project, mcp_server_id),
+    ),
+    endpoint(
+      {
+        method: "get",
+        path: "/v1/mcp-servers/{mcp_server_id}/tools",
+        summary: "Lists the tools that were taken of an MCP server",
+        tag,
+        params,
+        response: z.array(toolSchema),
+      },
+      async ({ params: { mcp_server_id }, project }) => {
+        await readMcpServer(store, project, mcp_server_id);
+        return await mcp.list(project, mcp_server_id);
+      },
+    ),
+    endpoint(
+      {
+        method: "get",
+        path: "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}",
+        summary: "Reads a tool of an MCP server",
+        tag,
+        params: toolParams,
+        response: toolSchema,
+      },
+      async ({ params: { mcp_server_id, tool_id }, project }) => await toolOf(project, mcp_server_id, tool_id),
+    ),
+    endpoint(
+      {
+        method: "post",
+        path: "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}/run",
+        summary: "Calls a tool of an MCP server",
+        tag,
+        params: toolParams,
+        body: toolRunBody,
+        response: toolResultSchema,
+      },
+      async ({ params: { mcp_server_id, tool_id }, body, project, signal }) => {
+        const record = await toolOf(project, mcp_server_id, tool_id);
+        return await runTool(services, { project, agentId: "", record, args: body.args ?? {} }, signal);
+      },
+    ),
+  ];
+}
+
+/** Its token and the values of its variables and headers are not shown. */
+function serverView({ id, server_name, config: stored }: McpServerRecord): Record<string, unknown> {
+  const hidden = (values: Readonly<Record<string, string>> | null | undefined): Record<string, string> | null =>
+    values == null ? null : Object.fromEntries(Object.keys(values).map((name) => [name, "********"]));
+  if (stored.mcp_server_type === "stdio") return { ...stored, env: hidden(stored.env), id, server_name };
+  return {
+    ...stored,
+    auth_header: stored.auth_header ?? null,
+    auth_token: stored.auth_token ? "********" : null,
+    custom_headers: hidden(stored.custom_headers),
+    id,
+    server_name,
+  };
+}

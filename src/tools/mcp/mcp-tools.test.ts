@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { RealEnvironment } from "../../environment/real-environment.ts";
+import { MemoryStore } from "../../storage/memory-store.ts";
+import { transact } from "../../storage/transaction.ts";
+import { OutcomeUnknownError, type ToolResult } from "../tool.ts";
+import { McpConnectionError, mcpLimits, McpServerNotFoundError } from "./mcp.ts";
+import { McpTools } from "./mcp-tools.ts";
+import { createMcpServer, updateMcpServer } from "./server-record.ts";
+
+const project = "p";
+const program = join(import.meta.dirname, "mcp-server.child.ts");
+const environment = new RealEnvironment({ level: "error", write: () => undefined });
+
+interface Setup {
+  readonly store: MemoryStore;
+  readonly mcp: McpTools;
+  readonly serverId: string;
+  call(tool: string, input: object, signal?: AbortSignal): Promise<ToolResult>;
+}
+
+/** A project with one server, which behaves as `manner` says. */
+async function setUp(t: TestContext, manner: string, env: Readonly<Record<string, string>> = {}): Promise<Setup> {
+  const store = new MemoryStore();
+  const mcp = new McpTools({ store, environment });
+  t.after(() => mcp[Symbol.asyncDispose]());
+  const config = { mcp_server_type: "stdio" as const, command: process.execPath, args: [program, manner], env };
+  const { id } = await transact(store, environment, (transaction) =>
+    createMcpServer(transaction, environment, project, { server_name: "child", config }),
+  );
+  return {
+    store,
+    mcp,
+    serverId: id,
+    async call(tool, input, signal = new AbortController().signal) {
+      const record = (await mcp.list(project, id)).find(({ name }) => name === `child__${tool}`)!;
+      const context = { effectId: "effect-1", signal, project, agentId: "agent-1", conversationId: "default" };
+      return await mcp.tool(record)!.execute({ ...input }, context);
+    },
+  };
+}
+
+test("A server's tools become the project's, and are called under its own names", async (t) => {
+  const { mcp, serverId, call } = await setUp(t, "good");
+  assert.deepEqual(await mcp.refresh(project, serverId), { added: ["child__echo", "child__meta"], updated: [], deleted: [] });
+  assert.deepEqual(await mcp.refresh(project, serverId), { added: [], updated: [], deleted: [] });
+  assert.deepEqual(await call("echo", { text: "hello" }), { status: "success", text: "hello" });
+  const records = await mcp.list(project, serverId);
+  assert.deepEqual(
+    records.map((record) => [record.name, record.tool_type, record.tags, mcp.tool(record)!.effect]),
+    [
+      ["child__echo", "external_mcp", ["mcp:child"], "once"],
+      ["child__meta", "external_mcp", ["mcp:child"], "readOnly"],
+    ],
+  );
+});
+
+test("A call carries the id of its effect", async (t) => {
+  const { mcp, serverId, call } = await setUp(t, "good");
+  await mcp.refresh(project, serverId);
+  assert.match((await call("meta", {})).text, /"kelpie\/effect-id":"effect-1"/);
+});
+
+test("A tool that its server has changed is not called until its owner takes it again", async (t) => {
+  const { mcp, serverId, call } = await setUp(t, "changes its tools");
+  await mcp.refresh(project, serverId);
+  assert.equal((await call("echo", { text: "a" })).text, "changed");
+  const refused = await call("echo", { text: "b" });
+  assert.equal(refused.status, "error");
+  assert.match(refused.text, /child__echo is another tool than its owner took/);
+  assert.deepEqual((await mcp.refresh(project, serverId)).updated, ["child__echo"]);
+  assert.equal((await call("echo", { text: "c" })).status, "success");
+});
+
+test("Tools that no agent can have are left out; the others are bounded and keep their names apart", async (t) => {
+  const { mcp, serverId } = await setUp(t, "has bad tools");
+  const { added } = await mcp.refresh(project, serverId);
+  assert.equal(added.length, 4);
+  assert.deepEqual(added.slice(0, 3), ["child__echo", "child__recursive", "child__talks"]);
+  assert.match(added[3]!, /^child__W_rter_with_spaces_[0-9a-f]{8}$/);
+  const talks = (await mcp.list(project, serverId)).find(({ name }) => name === "child__talks")!;
+  assert.equal(talks.description!.length, mcpLimits.descriptionCharacters);
+});
+
+for (const [manner, text, status] of [
+  ["writes garbage", /^hi$/, "success"],
+  ["answers twice", /^first$/, "success"],
+  ["answers with wrong ids", /^right$/, "success"],
+  ["asks for samples without end", /^asked$/, "success"],
+  ["answers with 1 MB", /^begin[\s\S]*of 1000008 characters the middle is left out[\s\S]*end$/, "success"],
+] as const)
+  test(`A server that ${manner} is used all the same`, async (t) => {
+    const { mcp, serverId, call } = await setUp(t, manner);
+    await mcp.refresh(project, serverId);
+    const result = await call("echo", { text: "hi" });
+    assert.equal(result.status, status);
+    assert.match(result.text, text);
+    assert.ok(result.text.length <= 50_000);
+  });
+
+for (const [manner, error] of [
+  ["exits in mid-call", OutcomeUnknownError],
+  ["answers with 100 MB", OutcomeUnknownError],
+  ["answers with an error", /It broke/],
+  ["answers with nonsense", /content/],
+] as const)
+  test(`A call of a server that ${manner} is an error, and is sent once`, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "kelpie-mcp-"));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const count = join(folder, "count");
+    const { mcp, serverId, call } = await setUp(t, manner, { COUNT: count });
+    await mcp.refresh(project, serverId);
+    await assert.rejects(call("echo", { text: "hi" }), error);
+    assert.equal(readFileSync(count, "utf8"), "x");
+    await assert.rejects(call("echo", { text: "again" }), error, "the next call has a connection of its own");
+  });
+
+test("A server that exits at once is an error with what it wrote", async (t) => {
+  const { mcp, serverId } = await setUp(t, "exits at once");
+  await assert.rejects(mcp.refresh(project, serverId), (error: Error) => {
+    assert.ok(error instanceof McpConnectionError);
+    assert.match(error.message, /MCP server child cannot be reached \(the program .*It wrote: no configuration/);
+    return true;
+  });
+});
+
+test("A program that is not there is an error that names it", async (t) => {
+  const { mcp, serverId, store } = await setUp(t, "good");
+  const config = { mcp_server_type: "stdio" as const, command: "/no/such/program", args: [] };
+  await transact(store, environment, (transaction) => updateMcpServer(transaction, environment, project, serverId, { config }));
+  await assert.rejects(mcp.refresh(project, serverId), /cannot be reached \(the program \/no\/such\/program\): .*ENOENT/);
+});
+
+test("A call that is given up ends at once", async (t) => {
+  const { mcp, serverId, call } = await setUp(t, "never answers calls");
+  await mcp.refresh(project, serverId);
+  const giveUp = new AbortController();
+  const called = call("echo", { text: "hi" }, giveUp.signal);
+  setImmediate(() => giveUp.abort(new Error("given up")));
+  await assert.rejects(called, /given up/);
+});
+
+test("What a server started ends with it, also when it ignores signals", async (t) => {
+  for (const manner of ["leaves a grandchild", "ignores signals"]) {
+    const { mcp, serverId } = await setUp(t, manner);
+    await mcp.refresh(project, serverId);
+    const before = childrenWith(manner);
+    assert.ok(before.length > 0, manner);
+    await mcp[Symbol.asyncDispose]();
+    assert.deepEqual(before.filter(isRunning), [], manner);
+  }
+});
+
+test("Calls of many agents share one process", async (t) => {
+  const { mcp, serverId, call } = await setUp(t, "good");
+  await mcp.refresh(project, serverId);
+  const before = childrenWith("good").length;
+  const results = await Promise.all(Array.from({ length: 200 }, (_, at) => call("echo", { text: String(at) })));
+  assert.deepEqual(
+    results.map(({ text }) => text),
+    Array.from({ length: 200 }, (_, at) => String(at)),
+  );
+  assert.equal(childrenWith("good").length, before);
+});
+
+test("Deleting a server deletes its tools, and ends its process", async (t) => {
+  const { mcp, serverId, call } = await setUp(t, "good");
+  await mcp.refresh(project, serverId);
+  const [record] = await mcp.list(project, serverId);
+  await call("echo", { text: "a" });
+  await mcp.delete(project, serverId);
+  assert.deepEqual(await mcp.list(project, serverId), []);
+  const context = { effectId: "e", signal: new AbortController().signal, project, agentId: "a", conversationId: "default" };
+  await assert.rejects(mcp.tool(record!)!.execute({}, context), McpServerNotFoundError);
+});
+
+/** Processes of this machine that have `argument` on their command line after the program of these tests. */
+function childrenWith(argument: string): readonly number[] {
+  const own = `/proc/${process.pid}/task/${process.pid}/children`;
+  const pids = existsSync(own) ? readFileSync(own, "utf8").trim().split(" ").filter(Boolean).map(Number) : [];
+  return pids
+    .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(argument))
+    .flatMap((pid) => [pid, ...readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number)]);
+}
+
+/** A process that nobody has waited for yet is over too. */
+function isRunning(pid: number): boolean {
+  const path = `/proc/${pid}/status`;
+  return existsSync(path) && !/^State:\s+[ZX]/m.test(readFileSync(path, "utf8"));
+}

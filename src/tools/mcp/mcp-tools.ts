@@ -1,0 +1,248 @@
+/** The tools of MCP servers as tools of a project: taken from their servers, pinned, and called there. */
+import { createHash } from "node:crypto";
+import { decodeJson, type Json } from "../../base/json.ts";
+import { type Tuple, tupleRange } from "../../base/tuple.ts";
+import type { Environment } from "../../environment/environment.ts";
+import type { Store } from "../../storage/store.ts";
+import { transact, type Transaction } from "../../storage/transaction.ts";
+import type { EffectClass, OutsideTool, ToolResult } from "../tool.ts";
+import {
+  deleteTool,
+  getTool,
+  insertTool,
+  newTool,
+  readTools,
+  replaceTool,
+  returnCharactersMax,
+  ToolNotFoundError,
+  type ToolRecord,
+} from "../tool-record.ts";
+import { McpConnection } from "./connection.ts";
+import { mcpLimits, type McpToolInfo } from "./mcp.ts";
+import { resultText } from "./result-text.ts";
+import { deleteMcpServer, type McpServerRecord, readMcpServer, readMcpServers } from "./server-record.ts";
+import { mcpToolName } from "./tool-name.ts";
+
+/** Whose tool a record is, in its `metadata_`. */
+interface Origin {
+  readonly server_id: string;
+  readonly server_name: string;
+  /** The server's own name for it. */
+  readonly tool_name: string;
+  /** Of what its owner took (P2). */
+  readonly pin: string;
+  readonly effect: Exclude<EffectClass, "state">;
+}
+
+/** What became of a project's tools when a server was asked for its own. By their names in the project. */
+export interface McpChanges {
+  readonly added: readonly string[];
+  readonly updated: readonly string[];
+  readonly deleted: readonly string[];
+}
+
+export class McpTools implements AsyncDisposable {
+  readonly #store: Store;
+  readonly #environment: Environment;
+  /** By server, with the configuration that they were made for. */
+  readonly #connections = new Map<string, { readonly config: string; readonly connection: McpConnection }>();
+
+  constructor({ store, environment }: { readonly store: Store; readonly environment: Environment }) {
+    this.#store = store;
+    this.#environment = environment;
+  }
+
+  /** The tool behind a record of type `external_mcp`. */
+  tool(record: ToolRecord): OutsideTool | undefined {
+    const origin = originOf(record);
+    if (origin === undefined) return undefined;
+    const parameters = (record.json_schema["parameters"] ?? { type: "object", properties: {} }) as Json;
+    return {
+      name: record.name,
+      description: record.description ?? "",
+      parameters,
+      effect: origin.effect,
+      timeoutMilliseconds: mcpLimits.callMillisecondsMax,
+      execute: async (input, { effectId, signal, project }) =>
+        await this.#call(project, record, origin, { arguments: input, effectId, signal }),
+    };
+  }
+
+  /**
+   * Asks a server for its tools and brings the project's up to date, with what it says of them now.
+   *
+   * @throws {McpServerNotFoundError} @throws {McpConnectionError}
+   */
+  async refresh(project: string, serverId: string): Promise<McpChanges> {
+    const server = await readMcpServer(this.#store, project, serverId);
+    const offered = await this.#connection(server).tools();
+    const changes = { added: new Array<string>(), updated: new Array<string>(), deleted: new Array<string>() };
+    const names = new Set(offered.map(({ name }) => name));
+    // One transaction for each tool: those of a server together could be more than a batch takes.
+    for (const info of offered) {
+      const [change, name] = await transact(this.#store, this.#environment, (transaction) =>
+        this.#take(transaction, project, server, info),
+      );
+      if (change !== undefined) changes[change].push(name);
+    }
+    for (const taken of await this.#taken(project, serverId)) {
+      if (names.has(taken.tool_name)) continue;
+      changes.deleted.push(mcpToolName(server.server_name, taken.tool_name));
+      await transact(this.#store, this.#environment, (transaction) => dropTool(transaction, project, serverId, taken));
+    }
+    return changes;
+  }
+
+  /** The tools that a project has of a server, in the order of their names. */
+  async list(project: string, serverId: string): Promise<ToolRecord[]> {
+    const taken = await this.#taken(project, serverId);
+    return await readTools(
+      this.#store,
+      project,
+      taken.map(({ tool_id }) => tool_id),
+    );
+  }
+
+  /** The servers of which tools are. */
+  async serversOf(project: string, toolIds: readonly string[]): Promise<McpServerRecord[]> {
+    const origins = (await readTools(this.#store, project, toolIds)).map(originOf);
+    return await readMcpServers(this.#store, project, [
+      ...new Set(origins.flatMap((origin) => (origin === undefined ? [] : [origin.server_id]))),
+    ]);
+  }
+
+  /** Deletes a server and its tools, and ends its connection. @throws {McpServerNotFoundError} */
+  async delete(project: string, serverId: string): Promise<void> {
+    // Before its tools, so that nothing takes one meanwhile.
+    await transact(this.#store, this.#environment, (transaction) => deleteMcpServer(transaction, project, serverId));
+    for (const taken of await this.#taken(project, serverId))
+      await transact(this.#store, this.#environment, (transaction) => dropTool(transaction, project, serverId, taken));
+    await this.#disconnect(serverId);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#connections.keys()].map((id) => this.#disconnect(id)));
+  }
+
+  async #call(
+    project: string,
+    record: ToolRecord,
+    { server_id, tool_name, pin }: Origin,
+    call: { readonly arguments: { readonly [name: string]: unknown }; readonly effectId: string; readonly signal: AbortSignal },
+  ): Promise<ToolResult> {
+    const server = await readMcpServer(this.#store, project, server_id);
+    const connection = this.#connection(server);
+    const info = (await connection.tools()).find(({ name }) => name === tool_name);
+    if (info === undefined) return refused(`The MCP server ${server.server_name} has no tool ${tool_name} any more`);
+    if (pinOf(info) !== pin)
+      return refused(
+        `${record.name} is another tool than its owner took: the MCP server ${server.server_name} has changed what it says of it. ` +
+          `Its owner can look at it and take it again: PATCH /v1/mcp-servers/${server.id}/refresh`,
+      );
+    const result = await connection.call({ tool: tool_name, ...call });
+    const text = resultText(result, Math.min(record.return_char_limit, returnCharactersMax));
+    return { status: result.isError === true ? "error" : "success", text };
+  }
+
+  /** The one for this configuration; one for an older one is closed (P1). */
+  #connection(server: McpServerRecord): McpConnection {
+    const config = JSON.stringify(server.config);
+    const known = this.#connections.get(server.id);
+    if (known?.config === config) return known.connection;
+    if (known !== undefined) void known.connection.close();
+    const connection = new McpConnection(server.server_name, server.config, this.#environment);
+    this.#connections.set(server.id, { config, connection });
+    return connection;
+  }
+
+  async #disconnect(serverId: string): Promise<void> {
+    const known = this.#connections.get(serverId);
+    this.#connections.delete(serverId);
+    await known?.connection.close();
+  }
+
+  async #take(
+    transaction: Transaction,
+    project: string,
+    server: McpServerRecord,
+    info: McpToolInfo,
+  ): Promise<["added" | "updated" | undefined, string]> {
+    const key = takenKey(project, server.id, info.name);
+    const [taken, wanted] = [await transaction.get<Taken>(key), toRecord(this.#environment, server, info)];
+    const before = taken && (await findTool(transaction, project, taken.tool_id));
+    if (before === undefined) {
+      await insertTool(transaction, project, wanted);
+      transaction.set(key, { tool_name: info.name, tool_id: wanted.id } satisfies Taken);
+      return ["added", wanted.name];
+    }
+    if (originOf(before)?.pin === originOf(wanted)!.pin && before.name === wanted.name) return [undefined, before.name];
+    const { name, description, json_schema, metadata_, tags, updated_at } = wanted;
+    await replaceTool(transaction, project, before, { ...before, name, description, json_schema, metadata_, tags, updated_at });
+    return ["updated", name];
+  }
+
+  async #taken(project: string, serverId: string): Promise<Taken[]> {
+    const [answer] = await this.#store.read([
+      { ...tupleRange(takenPrefix(project, serverId)), limit: Math.min(mcpLimits.toolsPerServer, this.#store.limits.rangeEntries) },
+    ]);
+    return answer!.map(({ value }) => decodeJson<Taken>(value));
+  }
+}
+
+/** A tool that a project has of a server, by the server's own name for it. */
+interface Taken {
+  readonly tool_name: string;
+  readonly tool_id: string;
+}
+
+function takenPrefix(project: string, serverId: string): Tuple {
+  return [project, "mcp_server.tool", serverId];
+}
+
+function takenKey(project: string, serverId: string, toolName: string): Tuple {
+  return [...takenPrefix(project, serverId), toolName];
+}
+
+function toRecord(environment: Environment, server: McpServerRecord, info: McpToolInfo): ToolRecord {
+  const name = mcpToolName(server.server_name, info.name);
+  const { readOnlyHint, idempotentHint } = info.annotations;
+  const effect = readOnlyHint === true ? "readOnly" : idempotentHint === true ? "idempotent" : "once";
+  const origin: Origin = { server_id: server.id, server_name: server.server_name, tool_name: info.name, pin: pinOf(info), effect };
+  const json_schema = { name, description: info.description, parameters: info.inputSchema as Json };
+  return {
+    ...newTool(environment, { json_schema, source_type: "json", tags: [`mcp:${server.server_name}`] }),
+    tool_type: "external_mcp",
+    source_type: null,
+    metadata_: { mcp: { ...origin } },
+  };
+}
+
+function originOf(record: ToolRecord): Origin | undefined {
+  return record.tool_type === "external_mcp" ? (record.metadata_["mcp"] as Origin | undefined) : undefined;
+}
+
+/** Of all that a model and an owner are told of a tool. */
+function pinOf({ name, description, inputSchema, annotations }: McpToolInfo): string {
+  return createHash("sha256")
+    .update(JSON.stringify([name, description, inputSchema, annotations]))
+    .digest("hex");
+}
+
+async function findTool(transaction: Transaction, project: string, id: string): Promise<ToolRecord | undefined> {
+  try {
+    return await getTool(transaction, project, id);
+  } catch (error) {
+    if (error instanceof ToolNotFoundError) return undefined;
+    throw error;
+  }
+}
+
+async function dropTool(transaction: Transaction, project: string, serverId: string, { tool_name, tool_id }: Taken): Promise<void> {
+  transaction.delete(takenKey(project, serverId, tool_name));
+  // Its owner may have deleted it.
+  if ((await findTool(transaction, project, tool_id)) !== undefined) await deleteTool(transaction, project, tool_id);
+}
+
+function refused(text: string): ToolResult {
+  return { status: "error", text };
+}

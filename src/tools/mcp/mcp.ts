@@ -1,0 +1,96 @@
+/**
+ * Model Context Protocol: tools of other processes and machines.
+ *
+ * P1. A server and its credentials have one connection in a process, whatever number of agents use it. It is made at the
+ *     first call, kept while used, and made anew when it broke; nobody's call is sent a second time for that.
+ * P2. What a server says of a tool is data: bounded, and pinned by a hash when its owner took it. A tool that is another
+ *     one since then is not called.
+ * P3. A call carries the id of its effect, so that a server can know a repeat.
+ */
+
+/** How a server is reached: Letta's shapes. */
+export type McpServerConfig =
+  | {
+      readonly mcp_server_type: "stdio";
+      /** A program, found on the PATH; never a line for a shell. */
+      readonly command: string;
+      readonly args: readonly string[];
+      /** Beside HOME, LOGNAME, PATH, SHELL, TERM and USER, which it has of this process. */
+      readonly env?: Readonly<Record<string, string>> | null | undefined;
+    }
+  | {
+      readonly mcp_server_type: "sse" | "streamable_http";
+      readonly server_url: string;
+      readonly auth_header?: string | null | undefined;
+      readonly auth_token?: string | null | undefined;
+      readonly custom_headers?: Readonly<Record<string, string>> | null | undefined;
+    };
+
+/** A tool as its server describes it, within the limits below. */
+export interface McpToolInfo {
+  readonly name: string;
+  readonly description: string;
+  readonly inputSchema: { readonly [key: string]: unknown };
+  readonly annotations: { readonly readOnlyHint?: boolean; readonly idempotentHint?: boolean };
+}
+
+/** Where effect ids travel: in `_meta` of a call. */
+export const effectIdMeta = "kelpie/effect-id";
+
+export const mcpLimits: {
+  readonly [
+    limit in
+      | "connectMilliseconds"
+      | "callMilliseconds"
+      | "callMillisecondsMax"
+      | "idleMilliseconds"
+      | "messageBytes"
+      | "toolsPerServer"
+      | "descriptionCharacters"
+      | "schemaBytes"
+      | "stderrCharacters"
+      | "graceMilliseconds"
+      | "retryMillisecondsFirst"
+      | "retryMillisecondsMost"
+  ]: number;
+} = {
+  /** Connecting, and listing tools. */
+  connectMilliseconds: 30_000,
+  /** Without a word of progress. */
+  callMilliseconds: 180_000,
+  callMillisecondsMax: 3_600_000,
+  /** A connection that nobody uses ends. */
+  idleMilliseconds: 600_000,
+  /** One message of a server. */
+  messageBytes: 16 * 1024 * 1024,
+  toolsPerServer: 1_000,
+  descriptionCharacters: 8_000,
+  schemaBytes: 32_000,
+  /** The last of what a server writes to its standard error. */
+  stderrCharacters: 8_000,
+  /** Between its standard input's end and SIGTERM, and again before SIGKILL. */
+  graceMilliseconds: 500,
+  /** The first wait after a failed start; it doubles up to the second. */
+  retryMillisecondsFirst: 500,
+  retryMillisecondsMost: 30_000,
+};
+
+/** A server cannot be reached, or does not speak the protocol. The message has the end of its standard error. */
+export class McpConnectionError extends Error {
+  override readonly name = "McpConnectionError";
+}
+
+/** A configuration that cannot be used. Says why, and what would be right. */
+export class InvalidMcpServerError extends Error {
+  override readonly name = "InvalidMcpServerError";
+}
+
+/** The project has a server with this name. */
+export class McpServerNameTakenError extends Error {
+  override readonly name = "McpServerNameTakenError";
+}
+
+/** The project has no server with this id or name. */
+export class McpServerNotFoundError extends Error {
+  override readonly name = "McpServerNotFoundError";
+}
