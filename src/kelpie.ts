@@ -22,6 +22,7 @@ import type { ClusterSettings } from "./join-cluster.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders } from "./models/providers.ts";
 import { openNode } from "./open-node.ts";
+import { openSourceTools } from "./open-source-tools.ts";
 import { type App, createApp } from "./server/app.ts";
 import { defaultProject } from "./server/authentication.ts";
 import { stopping } from "./server/http-error.ts";
@@ -111,6 +112,8 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   for (const type of actorTypes.values()) actors.register(type);
   const mcp = opened.use(new McpTools({ store, environment }));
   tools.addSource("external_mcp", (record) => mcp.tool(record));
+  const sourceTools = opened.use(openSourceTools(environment));
+  for (const type of ["custom", "letta_builtin"] as const) tools.addSource(type, (record) => sourceTools.tool(record));
   const agents = createAgents({ store, environment, models, tools, actors, callback: postCallback });
   opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);

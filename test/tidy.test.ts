@@ -31,6 +31,7 @@ const composition = [
   "open-store",
   "open-node",
   "open-member",
+  "open-source-tools",
   "join-cluster",
   "serve",
   "diagnose",

@@ -13,6 +13,8 @@ export interface AgentTool {
   /** Each call waits: for a person's decision, or for the client's result. */
   readonly needsApproval: boolean;
   readonly returnCharactersMax: number;
+  /** Of the agent, by the names of the variables that code has them in. */
+  readonly secrets: { readonly [name: string]: string };
 }
 
 export type AgentTools = ReadonlyMap<string, AgentTool>;
@@ -35,6 +37,7 @@ export async function readAgentTools(
       tool: tools.resolve(record),
       needsApproval: isRuled,
       returnCharactersMax: record.return_char_limit,
+      secrets: agent.secrets,
     });
   }
   return all;
@@ -45,6 +48,6 @@ export function withClientTools(tools: AgentTools, clientTools: readonly ToolDef
   if (clientTools.length === 0) return tools;
   const all = new Map(tools);
   for (const definition of clientTools)
-    all.set(definition.name, { definition, tool: undefined, needsApproval: true, returnCharactersMax: 0 });
+    all.set(definition.name, { definition, tool: undefined, needsApproval: true, returnCharactersMax: 0, secrets: {} });
   return all;
 }

@@ -1,6 +1,7 @@
 /** One tool call: what kind it is, and how it is made. */
 import type { Turn } from "../actors/actor.ts";
 import type { Json } from "../base/json.ts";
+import { maskSecrets } from "../tools/mask-secrets.ts";
 import { allowedTools, type PastCall, presetArguments } from "../tools/tool-rules.ts";
 import { validateArguments } from "../tools/validate-arguments.ts";
 import {
@@ -81,13 +82,14 @@ export interface MadeCall {
 export async function callTool(
   conversation: Pick<ConversationEnvironment, "environment" | "address">,
   tool: OutsideTool,
-  returnCharactersMax: number,
+  { returnCharactersMax, secrets }: Pick<AgentTool, "returnCharactersMax" | "secrets">,
   state: CallState,
   signal: AbortSignal,
 ): Promise<MadeCall> {
   const { environment, address } = conversation;
   const { call } = state;
   const known = (result: ToolReturn): MadeCall => ({ result, isUnknown: false });
+  const masked = (text: string): string => maskSecrets(text, secrets);
   const parsed = validateArguments(call.arguments, tool.parameters);
   if (!parsed.ok) return known(failed(call, parsed.error));
   const timeout = tool.timeoutMilliseconds ?? timeoutMillisecondsDefault;
@@ -101,16 +103,20 @@ export async function callTool(
   try {
     const work = tool.execute(parsed.input, {
       effectId: state.effectId,
+      secrets,
       signal: both,
       project: address.project,
       agentId: address.agentId,
       conversationId: address.conversationId,
     });
-    return await Promise.race([work.then((result) => known(toReturn(call, result, returnCharactersMax))), stopped]);
+    return await Promise.race([
+      work.then((result) => known(toReturn(call, { ...result, text: masked(result.text) }, returnCharactersMax))),
+      stopped,
+    ]);
   } catch (error) {
     if (error instanceof OutcomeUnknownError)
-      return { result: failed(call, `${error.message}: it may or may not have taken effect`), isUnknown: true };
-    return known(failed(call, `${call.name} failed: ${error instanceof Error ? error.message : String(error)}`));
+      return { result: failed(call, masked(`${error.message}: it may or may not have taken effect`)), isUnknown: true };
+    return known(failed(call, masked(`${call.name} failed: ${error instanceof Error ? error.message : String(error)}`)));
   } finally {
     cancel();
   }

@@ -308,8 +308,8 @@ export class RunDriver {
       // Whoever ends the run settles its open calls (R5): one that has not left yet stays.
       if (this.#signal.aborted) return false;
       if (wasStarted) environment.probe("agents.effect.repeated");
-      const { tool, returnCharactersMax } = setting.tools.get(call.call.name)!;
-      const made = await callTool(this.#conversation, tool as OutsideTool, returnCharactersMax, call, this.#signal);
+      const found = setting.tools.get(call.call.name)!;
+      const made = await callTool(this.#conversation, found.tool as OutsideTool, found, call, this.#signal);
       if (this.#signal.aborted) return false;
       isUnknown = made.isUnknown;
       result = () => Promise.resolve(made.result);

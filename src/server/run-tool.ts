@@ -13,6 +13,7 @@ export interface ToolRun {
   readonly agentId: string;
   readonly record: ToolRecord;
   readonly args: { readonly [name: string]: Json };
+  readonly secrets?: { readonly [name: string]: string };
 }
 
 /** Letta's ToolExecutionResult. What goes wrong is a result too. */
@@ -28,7 +29,8 @@ export async function runTool(services: Services, run: ToolRun, signal: AbortSig
   };
 }
 
-async function execute(services: Services, { project, agentId, record, args }: ToolRun, signal: AbortSignal): Promise<ToolResult> {
+async function execute(services: Services, run: ToolRun, signal: AbortSignal): Promise<ToolResult> {
+  const { project, agentId, record, args } = run;
   const tool = services.tools.resolve(record);
   const address: ConversationAddress = { project, agentId, conversationId: "default" };
   if (tool.effect === "state") return await executeInTransaction(services, address, tool, args);
@@ -37,7 +39,7 @@ async function execute(services: Services, { project, agentId, record, args }: T
   const { result } = await callTool(
     { environment: services.environment, address },
     tool,
-    record.return_char_limit,
+    { returnCharactersMax: record.return_char_limit, secrets: run.secrets ?? {} },
     { call, effect: tool.effect, effectId, state: "started" },
     signal,
   );

@@ -40,7 +40,7 @@ export const baseTools: readonly BaseTool[] = [
   present(rethinkMemory, "letta_sleeptime_core"),
   present(memoryFinishEdits, "letta_sleeptime_core"),
   present(sendMessageToAgentAsync, "letta_multi_agent_core"),
-  missing("run_code", "Runs a piece of code and gives what it prints.", "It runs in a sandbox, which this version does not have.", {
+  missing("run_code", "Runs a piece of code and gives what it prints.", "It runs in a sandbox, and this process has none.", {
     code: required({ type: "string", description: "The code to run." }),
     language: required({ type: "string", enum: ["python", "js", "ts", "r", "java"], description: "The language that the code is in." }),
   }),

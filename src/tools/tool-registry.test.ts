@@ -126,8 +126,8 @@ test("Records resolve to the code behind them, and those without say why they ca
   );
   const custom = await create(store, { source_code: source });
   for (const [record, expected] of [
-    [custom, /runs in a sandbox, which this version does not have/],
-    [named("run_code"), /runs in a sandbox, which this version does not have/],
+    [custom, /no source code in Python or TypeScript that could run in a sandbox/],
+    [named("run_code"), /runs in a sandbox, and this process has none/],
     [named("web_search"), /needs a search provider/],
   ] as const) {
     const tool = registry.resolve(record);

@@ -58,8 +58,8 @@ export class ToolRegistry {
    */
   resolve(record: ToolRecord): Tool {
     const entry = this.#entryOf(record);
-    if (entry !== undefined) return entry.tool;
-    const tool = this.#sourced(record);
+    if (entry?.isMissing === false) return entry.tool;
+    const tool = this.#sourced(record) ?? entry?.tool;
     if (tool !== undefined) return tool;
     const { parameters = { type: "object", properties: {} } } = record.json_schema;
     return unavailableTool(record.name, record.description ?? "", parameters, reasonFor(record));
@@ -68,7 +68,7 @@ export class ToolRegistry {
   /** Whether calling the tool can do what it says. */
   isAvailable(record: ToolRecord): boolean {
     const entry = this.#entryOf(record);
-    return entry === undefined ? this.#sourced(record) !== undefined : !entry.isMissing;
+    return entry?.isMissing === false || this.#sourced(record) !== undefined;
   }
 
   /** The id under which a tool of this process is in a project. */
@@ -146,7 +146,7 @@ function schemaOf(tool: Tool): { readonly [key: string]: Json } {
 
 function reasonFor(record: ToolRecord): string {
   if (record.source_type === inProcess) return "It belongs to a program that is not running here.";
-  if (record.tool_type === "external_mcp") return "It belongs to an MCP server, and this version does not connect to any.";
-  if (record.tool_type === "custom") return "It runs in a sandbox, which this version does not have.";
+  if (record.tool_type === "external_mcp") return "It belongs to no MCP server that is known here.";
+  if (record.tool_type === "custom") return "It has no source code in Python or TypeScript that could run in a sandbox.";
   return "It is not part of this version.";
 }

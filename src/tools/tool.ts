@@ -62,6 +62,8 @@ export interface OutsideToolContext {
   readonly project: string;
   readonly agentId: string;
   readonly conversationId: string;
+  /** Of the agent, by the names of the variables that code has them in. None for a call outside of an agent. */
+  readonly secrets?: { readonly [name: string]: string };
 }
 
 /** `status: "error"` is a result that the model sees and can act on. A thrown error is one too, with its message. */

@@ -106,7 +106,7 @@ export function agentToolRoutes(services: Services): Endpoint[] {
         const record = (await readTools(store, project, agent.tool_ids)).find((tool) => tool.name === tool_name);
         if (record === undefined)
           throw new HttpError(404, { detail: `NOT_FOUND: Tool ${show(tool_name)} not found or not attached to agent ${agent_id}` });
-        return await runTool(services, { project, agentId: agent_id, record, args: body.args ?? {} }, signal);
+        return await runTool(services, { project, agentId: agent_id, record, args: body.args ?? {}, secrets: agent.secrets }, signal);
       },
     ),
   ];
