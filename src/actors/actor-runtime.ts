@@ -179,7 +179,7 @@ export class ActorRuntime implements Actors {
   }
 
   /** This node has other slots now; `early`: also reminders that another node has left behind are delivered. */
-  remindersMoved(options: { readonly early: boolean }): void {
+  slotsMoved(options: { readonly early: boolean }): void {
     this.#scheduler.lookAgain(options);
     this.#courier.lookAgain();
   }

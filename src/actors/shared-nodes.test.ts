@@ -328,10 +328,10 @@ test("A node delivers the reminders of its own slots, and tells of those that it
   await environment.clock.advance(60_000);
   assert.equal(delivered.length, 0);
   owns = true;
-  runtime.remindersMoved({ early: false });
+  runtime.slotsMoved({ early: false });
   await environment.clock.advance(10);
   assert.deepEqual([...new Set(delivered)], ["one a false"]);
-  runtime.remindersMoved({ early: true });
+  runtime.slotsMoved({ early: true });
   await environment.clock.advance(10);
   assert.ok(delivered.includes("one early true"));
 });

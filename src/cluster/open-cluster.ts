@@ -68,7 +68,7 @@ export function openCluster(options: ClusterOptions): Cluster {
   const listener: MembershipListener = {
     membersChanged: ({ up, died }) => {
       actors.membersChanged();
-      actors.runtime.remindersMoved({ early: died.length > 0 });
+      actors.runtime.slotsMoved({ early: died.length > 0 });
       if (placement.isUp && up.some((member) => member.node !== membership.node)) rebalancer.want();
     },
     fenced: (reason) => {
