@@ -67,7 +67,8 @@ export class LiveActivation implements Activation, TurnHost {
   #lost: Error | undefined;
   #backgroundWork = 0;
   #isStopping = false;
-  #onQuiet: (() => void) | undefined;
+  /** Of whoever waits until it is not busy: a stop may come while it is being released. */
+  #quiet: PromiseWithResolvers<void> | undefined;
   #lookup: InvocationLookup | undefined;
   #handedOver: HandedOver | undefined;
   /** Neighbours in the order of use, and when that was: kept by the runtime. */
@@ -208,7 +209,7 @@ export class LiveActivation implements Activation, TurnHost {
     this.#controller?.abort(lost);
     this.inbox?.close();
     this.#owner.activationEnded(this);
-    this.#onQuiet?.();
+    this.#quiet?.resolve();
   }
 
   // What its turns use.
@@ -482,7 +483,7 @@ export class LiveActivation implements Activation, TurnHost {
   async #finish(): Promise<void> {
     this.#isStopping = true;
     this.#controller?.abort(stopError(this.id));
-    if (this.isBusy && this.#lost === undefined) await new Promise<void>((resolve) => (this.#onQuiet = resolve));
+    if (this.isBusy && this.#lost === undefined) await (this.#quiet ??= Promise.withResolvers<void>()).promise;
   }
 
   #drop(reason: unknown, kinds: readonly Task["kind"][]): void {
@@ -490,6 +491,6 @@ export class LiveActivation implements Activation, TurnHost {
   }
 
   #noteQuiet(): void {
-    if (!this.isBusy) this.#onQuiet?.();
+    if (!this.isBusy) this.#quiet?.resolve();
   }
 }

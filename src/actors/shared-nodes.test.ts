@@ -214,6 +214,22 @@ test("An actor that could not be given away goes on here with what waits, in its
   assert.equal(await released, undefined);
 });
 
+test("A node stops also while an actor at work is being released, whichever of the two came first", async () => {
+  for (const isReleasedFirst of [true, false]) {
+    const { runtime } = await start();
+    let hold = (): void => {};
+    const running = runtime.invoke(one, async () => await new Promise<void>((resolve) => (hold = resolve)));
+    await settle();
+    const release = (): Promise<unknown> => runtime.release(one, async () => undefined);
+    const stop = (): Promise<unknown> => runtime[Symbol.asyncDispose]();
+    const ends = isReleasedFirst ? [release(), settle().then(stop)] : [stop(), settle().then(release)];
+    await settle();
+    await settle();
+    hold();
+    await Promise.all([...ends, running]);
+  }
+});
+
 test("An actor that is to move brings its work to a good point first, and answers meanwhile, for as long as it has", async () => {
   for (const isInTime of [true, false]) {
     const { runtime, environment } = await start();
