@@ -153,7 +153,10 @@ export class AgentCluster {
   async #checkIntent(incarnation: Incarnation, tool: Tool, input: ToolInput, { effectId }: OutsideToolContext): Promise<void> {
     const [runId = ""] = effectId.split(":");
     const record = await this.stored<EffectRecord>([...effectRows(project, runId), effectId]);
-    if (incarnation.alive && record?.state !== "started")
+    // A node that has lost the actor without knowing it yet may still make a call: another one has then made it again, if
+    // that does no harm, or has said that its outcome is unknown.
+    const isLate = record?.state === "unknown" || (tool.effect !== "once" && record !== undefined);
+    if (incarnation.alive && record?.state !== "started" && !isLate)
       this.world.violation(`J3: ${tool.name} ${JSON.stringify(input)} left as ${effectId}, and the ledger says ${record?.state}`);
   }
 
