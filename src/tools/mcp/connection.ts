@@ -2,88 +2,86 @@
 import {
   type CallToolResult,
   Client,
+  type ElicitRequest,
+  type ElicitResult,
+  type OAuthClientProvider,
+  ProtocolError,
   SdkError,
   SdkErrorCode,
   SdkHttpError,
   SSEClientTransport,
   StreamableHTTPClientTransport,
-  type Tool,
   type Transport,
 } from "@modelcontextprotocol/client";
 import type { Cancel, Environment } from "../../environment/environment.ts";
 import { OutcomeUnknownError } from "../tool.ts";
-import { effectIdMeta, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
+import { effectIdMeta, McpAuthorizationError, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
+import { mcpFetch, MessageTooLongError } from "./mcp-fetch.ts";
+import { type OfferedTool, offeredTools } from "./offered-tools.ts";
 import { StdioTransport } from "./stdio-transport.ts";
+
+export interface McpConnectionOptions {
+  /** What people call the server. */
+  readonly name: string;
+  readonly config: McpServerConfig;
+  readonly environment: Environment;
+  /** For a server that asks for OAuth. */
+  readonly authorization?: OAuthClientProvider | undefined;
+  /** Answers what a server asks a person in the middle of a call. Absent: servers are told that nobody can be asked. */
+  readonly elicit?: Elicit | undefined;
+}
+
+export type Elicit = (server: string, question: ElicitRequest["params"]) => Promise<ElicitResult>;
 
 export interface McpCall {
   readonly tool: string;
   readonly arguments: { readonly [name: string]: unknown };
   readonly effectId: string;
   readonly signal: AbortSignal;
+  /** Looks at the tool as the server offers it now, `undefined` if it does not: a text says why it is not called. */
+  readonly refusal: (offered: McpToolInfo | undefined) => string | undefined;
 }
 
 interface Connected {
   readonly client: Client;
   readonly transport: Transport;
-  /** Of the tools, until the server says that they have changed. */
-  tools: Promise<readonly McpToolInfo[]> | undefined;
+  /** What is offered, until the server says that it has changed. */
+  tools: Promise<readonly OfferedTool[]> | undefined;
   uses: number;
 }
 
 export class McpConnection {
-  readonly #name: string;
-  readonly #config: McpServerConfig;
-  readonly #environment: Environment;
+  readonly #options: McpConnectionOptions;
   #connected: Promise<Connected> | undefined;
   #current: Connected | undefined;
   #stopIdling: Cancel = () => {};
+  /** Connections that could not be made or broke, since the last thing that went well. */
   #failures = 0;
+  #lastFailure = "";
   #retryAt = 0;
   #isClosed = false;
   /** Which versions are tried. A program may never answer to what it does not know, so the older ones come first there. */
-  readonly #mode: "legacy" | "auto";
+  #mode: "legacy" | "auto";
 
-  /** `name` is what people call the server. */
-  constructor(name: string, config: McpServerConfig, environment: Environment) {
-    this.#name = name;
-    this.#config = config;
-    this.#environment = environment;
-    this.#mode = config.mcp_server_type === "streamable_http" ? "auto" : "legacy";
+  constructor(options: McpConnectionOptions) {
+    this.#options = options;
+    this.#mode = options.config.mcp_server_type === "streamable_http" ? "auto" : "legacy";
   }
 
   /** What the server offers now. @throws {McpConnectionError} */
   async tools(): Promise<readonly McpToolInfo[]> {
-    return await this.#using(async (connected) => {
-      connected.tools ??= this.#list(connected.client);
-      try {
-        return await connected.tools;
-      } catch (error) {
-        connected.tools = undefined;
-        throw new McpConnectionError(`${this.#title} did not list its tools: ${describe(error)}`, { cause: error });
-      }
-    });
+    return await this.#using(async (connected) => (await this.#offered(connected)).map(({ info }) => info));
   }
 
   /** @throws {McpConnectionError} Certainly without effect. @throws {OutcomeUnknownError} @throws The reason of the signal. */
-  async call({ tool, arguments: input, effectId, signal }: McpCall): Promise<CallToolResult> {
-    return await this.#using(async ({ client }) => {
-      try {
-        return await client.callTool(
-          { name: tool, arguments: { ...input }, _meta: { [effectIdMeta]: effectId } },
-          {
-            signal,
-            timeout: mcpLimits.callMilliseconds,
-            maxTotalTimeout: mcpLimits.callMillisecondsMax,
-            resetTimeoutOnProgress: true,
-            onprogress: () => {},
-          },
-        );
-      } catch (error) {
-        signal.throwIfAborted();
-        if (isLost(error)) throw new OutcomeUnknownError(`${this.#title} gave no answer to ${tool}: ${describe(error)}`, { cause: error });
-        throw error;
-      }
-    });
+  async call(call: McpCall): Promise<CallToolResult> {
+    try {
+      return await this.#using((connected) => this.#call(connected, call));
+    } catch (error) {
+      // The server knows no such session, so it did nothing: the protocol asks for a new one.
+      if (!isSessionGone(error)) throw error;
+      return await this.#using((connected) => this.#call(connected, call));
+    }
   }
 
   /** Ends the connection, and what it started. Later calls are refused. */
@@ -91,12 +89,51 @@ export class McpConnection {
     this.#isClosed = true;
     this.#stopIdling();
     const connected = await this.#connected?.catch(() => undefined);
+    if (connected === undefined) return;
     this.#leave(connected);
-    await connected?.client.close().catch(() => {});
+    await this.#end(connected);
   }
 
   get #title(): string {
-    return `The MCP server ${this.#name}`;
+    return `The MCP server ${this.#options.name}`;
+  }
+
+  async #call(connected: Connected, { tool, arguments: input, effectId, signal, refusal }: McpCall): Promise<CallToolResult> {
+    // Of this connection: a server that was started again may offer something else under the same name (P2).
+    const offered = (await this.#offered(connected)).find(({ info }) => info.name === tool);
+    const refused = refusal(offered?.info);
+    if (refused !== undefined) return { isError: true, content: [{ type: "text", text: refused }] };
+    try {
+      return await offered!.call(
+        connected.client,
+        { name: tool, arguments: { ...input }, _meta: { [effectIdMeta]: effectId } },
+        {
+          signal,
+          timeout: mcpLimits.callMilliseconds,
+          maxTotalTimeout: mcpLimits.callMillisecondsMax,
+          resetTimeoutOnProgress: true,
+          onprogress: () => {},
+        },
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isUnsent(error)) throw new McpConnectionError(`${this.#title} cannot be reached: ${describe(error)}`, { cause: error });
+      if (isLost(error)) throw new OutcomeUnknownError(`${this.#title} gave no answer to ${tool}: ${describe(error)}`, { cause: error });
+      throw authorizationIn(error) ?? error;
+    }
+  }
+
+  async #offered(connected: Connected): Promise<readonly OfferedTool[]> {
+    const { name, environment } = this.#options;
+    const leaveOut = (tool: string, fault: string): void =>
+      environment.log.write("warn", "A tool of an MCP server is left out", { server: name, tool: tool.slice(0, 100), fault });
+    const tools = (connected.tools ??= offeredTools(connected.client, leaveOut));
+    try {
+      return await tools;
+    } catch (error) {
+      if (connected.tools === tools) connected.tools = undefined;
+      throw authorizationIn(error) ?? new McpConnectionError(`${this.#title} did not list its tools: ${describe(error)}`, { cause: error });
+    }
   }
 
   async #using<T>(work: (connected: Connected) => Promise<T>): Promise<T> {
@@ -104,10 +141,12 @@ export class McpConnection {
     const connected = await (this.#connected ??= this.#connect());
     connected.uses++;
     try {
-      return await work(connected);
+      const result = await work(connected);
+      this.#failures = 0;
+      return result;
     } catch (error) {
       // A server that was started again knows nothing of the session: the next call begins a new one.
-      if (error instanceof SdkHttpError) this.#leave(connected);
+      if (httpErrorIn(error) !== undefined) this.#leave(connected);
       throw error;
     } finally {
       connected.uses--;
@@ -117,51 +156,96 @@ export class McpConnection {
 
   #whenUnused(connected: Connected): void {
     if (connected.uses > 0) return;
-    if (this.#current !== connected) void connected.client.close().catch(() => {});
-    else this.#stopIdling = this.#environment.clock.schedule(mcpLimits.idleMilliseconds, () => this.#leave(connected));
+    if (this.#current !== connected) void this.#end(connected);
+    else this.#stopIdling = this.#options.environment.clock.schedule(mcpLimits.idleMilliseconds, () => this.#leave(connected));
   }
 
-  /** Later calls make a new connection; this one ends with the last call that uses it. */
-  #leave(connected: Connected | undefined): void {
-    if (connected === undefined || this.#current !== connected) return;
+  /** Later calls make a new connection; this one ends with the last call that uses it. False: it was left before. */
+  #leave(connected: Connected): boolean {
+    if (this.#current !== connected) return false;
     this.#current = undefined;
     this.#connected = undefined;
-    if (connected.uses === 0) void connected.client.close().catch(() => {});
+    if (connected.uses === 0) void this.#end(connected);
+    return true;
+  }
+
+  async #end({ client, transport }: Connected): Promise<void> {
+    const { clock } = this.#options.environment;
+    if (transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined)
+      await Promise.race([transport.terminateSession().catch(() => {}), clock.sleep(mcpLimits.graceMilliseconds)]);
+    await client.close().catch(() => {});
   }
 
   async #connect(): Promise<Connected> {
-    const { clock } = this.#environment;
+    const { clock } = this.#options.environment;
     try {
       if (this.#isClosed) throw new McpConnectionError(`${this.#title} is not used any more`);
-      await clock.sleep(Math.max(0, this.#retryAt - clock.elapsed()));
-      const connected = await this.#open();
-      this.#failures = 0;
-      this.#current = connected;
-      return connected;
+      const wait = this.#retryAt - clock.elapsed();
+      if (wait > mcpLimits.patienceMilliseconds)
+        throw new McpConnectionError(
+          `${this.#title} has failed ${this.#failures} times and is tried again in ${Math.ceil(wait / 1_000)} s: ${this.#lastFailure}`,
+        );
+      await clock.sleep(Math.max(0, wait));
     } catch (error) {
-      const { retryMillisecondsFirst: first, retryMillisecondsMost: most } = mcpLimits;
-      this.#retryAt = clock.elapsed() + Math.min(most, first * 2 ** this.#failures++);
       this.#connected = undefined;
       throw error;
+    }
+    try {
+      return (this.#current = await this.#openInEitherEra());
+    } catch (error) {
+      this.#connected = undefined;
+      const authorization = authorizationIn(error);
+      if (authorization !== undefined) throw authorization;
+      this.#failed(describe(error));
+      throw new McpConnectionError(`${this.#title} cannot be reached (${describePlace(this.#options.config)}): ${this.#lastFailure}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** The first failure costs no wait; from the second one on they double. */
+  #failed(reason: string): void {
+    const { retryMillisecondsFirst: first, retryMillisecondsMost: most } = mcpLimits;
+    this.#lastFailure = reason;
+    this.#retryAt =
+      this.#options.environment.clock.elapsed() + (this.#failures === 0 ? 0 : Math.min(most, first * 2 ** (this.#failures - 1)));
+    this.#failures++;
+  }
+
+  /** A program of the newer protocol alone refuses the older one's first message; it is started again, and that remembered. */
+  async #openInEitherEra(): Promise<Connected> {
+    try {
+      return await this.#open();
+    } catch (error) {
+      if (this.#mode === "auto" || !(error instanceof ProtocolError)) throw error;
+      this.#mode = "auto";
+      return await this.#open();
     }
   }
 
   async #open(): Promise<Connected> {
-    const transport = openTransport(this.#config);
+    const { name, config, environment, authorization, elicit } = this.#options;
+    const transport = openTransport(config, authorization);
     const client = new Client(
       { name: "kelpie", version: "1" },
       {
         versionNegotiation: { mode: this.#mode },
+        capabilities: elicit === undefined ? {} : { elicitation: { form: { applyDefaults: true } } },
+        // A server's schemas are not run on what it says: their patterns could take for ever, and a model reads texts.
+        jsonSchemaValidator: { getValidator: () => (data) => ({ valid: true, data: data as never, errorMessage: undefined }) },
         listChanged: { tools: { autoRefresh: false, debounceMs: 0, onChanged: () => void (connected.tools = undefined) } },
       },
     );
+    if (elicit !== undefined) client.setRequestHandler("elicitation/create", async ({ params }) => await elicit(name, params));
     const connected: Connected = { client, transport, tools: undefined, uses: 0 };
     Object.assign(client, {
-      onclose: () => this.#leave(connected),
+      onclose: () => {
+        if (this.#leave(connected)) this.#failed("the connection broke");
+      },
       onerror: (error: Error) => {
-        this.#environment.log.write("debug", "An MCP connection had an error", { server: this.#name, error });
+        environment.log.write("debug", "An MCP connection had an error", { server: name, error });
         // A stream that broke is opened again by itself, to a server that knows nothing of the session.
-        if (this.#config.mcp_server_type === "sse") this.#leave(connected);
+        if (config.mcp_server_type === "sse") this.#leave(connected);
       },
     });
     try {
@@ -170,65 +254,56 @@ export class McpConnection {
     } catch (error) {
       await client.close().catch(() => {});
       await transport.close().catch(() => {});
-      const said = transport instanceof StdioTransport && transport.stderr !== "" ? `. It wrote: ${transport.stderr.slice(-1_000)}` : "";
-      throw new McpConnectionError(`${this.#title} cannot be reached (${describePlace(this.#config)}): ${describe(error)}${said}`, {
-        cause: error,
-      });
+      const stderr = transport instanceof StdioTransport ? transport.stderr.slice(-1_000) : "";
+      if (stderr === "") throw error;
+      const said = `${describe(error)}. It wrote: ${stderr}`;
+      throw error instanceof ProtocolError ? new ProtocolError(error.code, said) : new McpConnectionError(said, { cause: error });
     }
-  }
-
-  async #list(client: Client): Promise<readonly McpToolInfo[]> {
-    const { tools } = await client.listTools(undefined, { timeout: mcpLimits.connectMilliseconds });
-    if (tools.length > mcpLimits.toolsPerServer)
-      throw new McpConnectionError(`it has ${tools.length} tools, and at most ${mcpLimits.toolsPerServer} are taken`);
-    const names = new Set<string>();
-    return tools.flatMap((tool) => {
-      const fault = names.has(tool.name) ? "a second tool has its name" : faultOf(tool);
-      names.add(tool.name);
-      if (fault === undefined) return [toInfo(tool)];
-      this.#environment.log.write("warn", "A tool of an MCP server is left out", {
-        server: this.#name,
-        tool: tool.name.slice(0, 100),
-        fault,
-      });
-      return [];
-    });
   }
 }
 
-function openTransport(config: McpServerConfig): Transport {
+function openTransport(config: McpServerConfig, authorization: OAuthClientProvider | undefined): Transport {
   if (config.mcp_server_type === "stdio") return new StdioTransport(config);
   const { auth_header, auth_token, custom_headers } = config;
   const headers: Record<string, string> = { ...custom_headers };
   if (auth_token) headers[auth_header || "Authorization"] = auth_header ? auth_token : `Bearer ${auth_token.replace(/^Bearer /i, "")}`;
   const url = new URL(config.server_url);
-  return config.mcp_server_type === "sse"
-    ? new SSEClientTransport(url, { requestInit: { headers } })
-    : new StreamableHTTPClientTransport(url, { requestInit: { headers } });
-}
-
-/** What makes a tool one that no agent can have. */
-function faultOf({ name, inputSchema }: Tool): string | undefined {
-  if (name === "" || name.length > 1_000) return "its name is empty or too long";
-  if ((inputSchema as { type?: unknown }).type !== "object") return "its parameters are no object";
-  const bytes = Buffer.byteLength(JSON.stringify(inputSchema));
-  return bytes > mcpLimits.schemaBytes ? `its schema has ${bytes} bytes, and at most ${mcpLimits.schemaBytes} are taken` : undefined;
-}
-
-function toInfo({ name, description = "", inputSchema, annotations }: Tool): McpToolInfo {
-  const { readOnlyHint, idempotentHint } = annotations ?? {};
-  return {
-    name,
-    description: description.slice(0, mcpLimits.descriptionCharacters).toWellFormed(),
-    inputSchema,
-    annotations: { ...(readOnlyHint === undefined ? {} : { readOnlyHint }), ...(idempotentHint === undefined ? {} : { idempotentHint }) },
+  const options = {
+    requestInit: { headers },
+    fetch: mcpFetch(config.server_url),
+    // Who has a token of its owner's needs no other.
+    ...(authorization === undefined || auth_token ? {} : { authProvider: authorization }),
   };
+  return config.mcp_server_type === "sse" ? new SSEClientTransport(url, options) : new StreamableHTTPClientTransport(url, options);
+}
+
+/** Whether the request certainly did not arrive. */
+function isUnsent(error: unknown): boolean {
+  const code = error instanceof Error && error.cause instanceof Error ? (error.cause as NodeJS.ErrnoException).code : undefined;
+  return code !== undefined && ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"].includes(code);
 }
 
 /** Whether the request may have arrived without an answer coming back. */
 function isLost(error: unknown): boolean {
-  if (!(error instanceof SdkError)) return error instanceof TypeError || (error as { code?: unknown }).code === "ECONNRESET";
-  return [SdkErrorCode.RequestTimeout, SdkErrorCode.ConnectionClosed].includes(error.code as SdkErrorCode);
+  if (error instanceof SdkHttpError) return error.status >= 500;
+  if (error instanceof SdkError) return [SdkErrorCode.RequestTimeout, SdkErrorCode.ConnectionClosed].includes(error.code as SdkErrorCode);
+  return error instanceof TypeError || error instanceof MessageTooLongError || (error as { code?: unknown }).code === "ECONNRESET";
+}
+
+/** 404 by the protocol; servers made with the first SDK say 400 and name the session. */
+function isSessionGone(error: unknown): boolean {
+  const http = httpErrorIn(error);
+  return http !== undefined && (http.status === 404 || (http.status === 400 && /session/i.test(http.message)));
+}
+
+function httpErrorIn(error: unknown): SdkHttpError | undefined {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) if (at instanceof SdkHttpError) return at;
+  return undefined;
+}
+
+function authorizationIn(error: unknown): McpAuthorizationError | undefined {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) if (at instanceof McpAuthorizationError) return at;
+  return undefined;
 }
 
 function describePlace(config: McpServerConfig): string {
@@ -237,6 +312,6 @@ function describePlace(config: McpServerConfig): string {
 
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-  return `${error.message}${cause}`.slice(0, 500);
+  const cause = error.cause instanceof Error && !error.message.includes(error.cause.message) ? `: ${error.cause.message}` : "";
+  return `${error.message}${cause}`.slice(0, 1_500);
 }

@@ -17,7 +17,9 @@ import {
   ToolNotFoundError,
   type ToolRecord,
 } from "../tool-record.ts";
-import { McpConnection } from "./connection.ts";
+import { type AuthorizationSettings } from "./oauth-provider.ts";
+import { McpAuthorizations } from "./authorizations.ts";
+import { type Elicit, McpConnection } from "./connection.ts";
 import { mcpLimits, type McpToolInfo } from "./mcp.ts";
 import { resultText } from "./result-text.ts";
 import { deleteMcpServer, type McpServerRecord, readMcpServer, readMcpServers } from "./server-record.ts";
@@ -41,15 +43,23 @@ export interface McpChanges {
   readonly deleted: readonly string[];
 }
 
+export interface McpSettings extends AuthorizationSettings {
+  readonly elicit?: Elicit | undefined;
+}
+
 export class McpTools implements AsyncDisposable {
   readonly #store: Store;
   readonly #environment: Environment;
+  readonly #elicit: Elicit | undefined;
+  readonly authorizations: McpAuthorizations;
   /** By server, with the configuration that they were made for. */
   readonly #connections = new Map<string, { readonly config: string; readonly connection: McpConnection }>();
 
-  constructor({ store, environment }: { readonly store: Store; readonly environment: Environment }) {
-    this.#store = store;
-    this.#environment = environment;
+  constructor({ elicit, ...settings }: McpSettings) {
+    this.#store = settings.store;
+    this.#environment = settings.environment;
+    this.#elicit = elicit;
+    this.authorizations = new McpAuthorizations(settings);
   }
 
   /** The tool behind a record of type `external_mcp`. */
@@ -75,7 +85,7 @@ export class McpTools implements AsyncDisposable {
    */
   async refresh(project: string, serverId: string): Promise<McpChanges> {
     const server = await readMcpServer(this.#store, project, serverId);
-    const offered = await this.#connection(server).tools();
+    const offered = await this.#connection(project, server).tools();
     const changes = { added: new Array<string>(), updated: new Array<string>(), deleted: new Array<string>() };
     const names = new Set(offered.map(({ name }) => name));
     // One transaction for each tool: those of a server together could be more than a batch takes.
@@ -111,10 +121,20 @@ export class McpTools implements AsyncDisposable {
     ]);
   }
 
+  /** Takes the way back from a server's authorization: the next connection has a token. @throws As `McpAuthorizations.finish`. */
+  async authorize(project: string, callback: URLSearchParams): Promise<McpServerRecord> {
+    const server = await this.authorizations.finish(project, callback);
+    await this.#disconnect(server.id);
+    return server;
+  }
+
   /** Deletes a server and its tools, and ends its connection. @throws {McpServerNotFoundError} */
   async delete(project: string, serverId: string): Promise<void> {
     // Before its tools, so that nothing takes one meanwhile.
-    await transact(this.#store, this.#environment, (transaction) => deleteMcpServer(transaction, project, serverId));
+    await transact(this.#store, this.#environment, async (transaction) => {
+      await deleteMcpServer(transaction, project, serverId);
+      this.authorizations.forget(transaction, project, serverId);
+    });
     for (const taken of await this.#taken(project, serverId))
       await transact(this.#store, this.#environment, (transaction) => dropTool(transaction, project, serverId, taken));
     await this.#disconnect(serverId);
@@ -131,26 +151,32 @@ export class McpTools implements AsyncDisposable {
     call: { readonly arguments: { readonly [name: string]: unknown }; readonly effectId: string; readonly signal: AbortSignal },
   ): Promise<ToolResult> {
     const server = await readMcpServer(this.#store, project, server_id);
-    const connection = this.#connection(server);
-    const info = (await connection.tools()).find(({ name }) => name === tool_name);
-    if (info === undefined) return refused(`The MCP server ${server.server_name} has no tool ${tool_name} any more`);
-    if (pinOf(info) !== pin)
-      return refused(
+    const refusal = (offered: McpToolInfo | undefined): string | undefined => {
+      if (offered === undefined) return `The MCP server ${server.server_name} has no tool ${tool_name} any more`;
+      if (pinOf(offered) === pin) return undefined;
+      return (
         `${record.name} is another tool than its owner took: the MCP server ${server.server_name} has changed what it says of it. ` +
-          `Its owner can look at it and take it again: PATCH /v1/mcp-servers/${server.id}/refresh`,
+        `Its owner can look at it and take it again: PATCH /v1/mcp-servers/${server.id}/refresh`
       );
-    const result = await connection.call({ tool: tool_name, ...call });
+    };
+    const result = await this.#connection(project, server).call({ tool: tool_name, refusal, ...call });
     const text = resultText(result, Math.min(record.return_char_limit, returnCharactersMax));
     return { status: result.isError === true ? "error" : "success", text };
   }
 
   /** The one for this configuration; one for an older one is closed (P1). */
-  #connection(server: McpServerRecord): McpConnection {
+  #connection(project: string, server: McpServerRecord): McpConnection {
     const config = JSON.stringify(server.config);
     const known = this.#connections.get(server.id);
     if (known?.config === config) return known.connection;
     if (known !== undefined) void known.connection.close();
-    const connection = new McpConnection(server.server_name, server.config, this.#environment);
+    const connection = new McpConnection({
+      name: server.server_name,
+      config: server.config,
+      environment: this.#environment,
+      elicit: this.#elicit,
+      ...(server.config.mcp_server_type === "stdio" ? {} : { authorization: this.authorizations.provider(project, server, server.config) }),
+    });
     this.#connections.set(server.id, { config, connection });
     return connection;
   }
@@ -241,8 +267,4 @@ async function dropTool(transaction: Transaction, project: string, serverId: str
   transaction.delete(takenKey(project, serverId, tool_name));
   // Its owner may have deleted it.
   if ((await findTool(transaction, project, tool_id)) !== undefined) await deleteTool(transaction, project, tool_id);
-}
-
-function refused(text: string): ToolResult {
-  return { status: "error", text };
 }

@@ -6,6 +6,7 @@
  * P2. What a server says of a tool is data: bounded, and pinned by a hash when its owner took it. A tool that is another
  *     one since then is not called.
  * P3. A call carries the id of its effect, so that a server can know a repeat.
+ * P4. Tokens are sealed in the store, and go to the address alone that they were given for.
  */
 
 /** How a server is reached: Letta's shapes. */
@@ -24,6 +25,8 @@ export type McpServerConfig =
       readonly auth_header?: string | null | undefined;
       readonly auth_token?: string | null | undefined;
       readonly custom_headers?: Readonly<Record<string, string>> | null | undefined;
+      /** Who Kelpie is at its authorization server, where it was registered there by hand. */
+      readonly oauth_client?: { readonly client_id: string; readonly client_secret?: string | null | undefined } | null | undefined;
     };
 
 /** A tool as its server describes it, within the limits below. */
@@ -46,12 +49,15 @@ export const mcpLimits: {
       | "idleMilliseconds"
       | "messageBytes"
       | "toolsPerServer"
+      | "nameCharacters"
       | "descriptionCharacters"
       | "schemaBytes"
       | "stderrCharacters"
       | "graceMilliseconds"
       | "retryMillisecondsFirst"
       | "retryMillisecondsMost"
+      | "patienceMilliseconds"
+      | "authorizationMilliseconds"
   ]: number;
 } = {
   /** Connecting, and listing tools. */
@@ -64,20 +70,35 @@ export const mcpLimits: {
   /** One message of a server. */
   messageBytes: 16 * 1024 * 1024,
   toolsPerServer: 1_000,
+  nameCharacters: 1_000,
   descriptionCharacters: 8_000,
   schemaBytes: 32_000,
   /** The last of what a server writes to its standard error. */
   stderrCharacters: 8_000,
   /** Between its standard input's end and SIGTERM, and again before SIGKILL. */
   graceMilliseconds: 500,
-  /** The first wait after a failed start; it doubles up to the second. */
+  /** The wait after the second failure in a row; it doubles up to the other. */
   retryMillisecondsFirst: 500,
   retryMillisecondsMost: 30_000,
+  /** A call that would have to wait longer than this for the next try is refused. */
+  patienceMilliseconds: 2_000,
+  /** In which a person has to agree, before the address where that is done is no more. */
+  authorizationMilliseconds: 600_000,
 };
 
 /** A server cannot be reached, or does not speak the protocol. The message has the end of its standard error. */
 export class McpConnectionError extends Error {
   override readonly name = "McpConnectionError";
+}
+
+/** A server wants to know that a person agrees, who says so at `url` in a browser. The message has no address: agents see it. */
+export class McpAuthorizationError extends McpConnectionError {
+  readonly url: string;
+
+  constructor(message: string, url: string) {
+    super(message);
+    this.url = url;
+  }
 }
 
 /** A configuration that cannot be used. Says why, and what would be right. */

@@ -8,9 +8,11 @@ import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type JSONRPCMessage, ReadBuffer, serializeMessage, type Transport } from "@modelcontextprotocol/client";
+import { deserializeMessage, type JSONRPCMessage, serializeMessage, type Transport } from "@modelcontextprotocol/client";
 import { getDefaultEnvironment } from "@modelcontextprotocol/client/stdio";
 import { type McpServerConfig, mcpLimits } from "./mcp.ts";
+
+const lineEnd = 0x0a;
 
 type StdioConfig = Extract<McpServerConfig, { readonly mcp_server_type: "stdio" }>;
 
@@ -19,10 +21,14 @@ export class StdioTransport implements Transport {
   onerror?: (error: Error) => void;
   onmessage?: (message: JSONRPCMessage) => void;
   readonly #config: StdioConfig;
-  readonly #buffer = new ReadBuffer({ maxBufferSize: mcpLimits.messageBytes });
+  /** The line that has begun, in the pieces that came: joined once, as the SDK's own buffer costs the square of its length. */
+  #line: Buffer[] = [];
+  #lineBytes = 0;
   #child: ChildProcessByStdio<Writable, Readable, Readable> | undefined;
   #exited: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
+  /** What all wait for that write more than the server reads. */
+  #drained: Promise<unknown> | undefined;
   #stderr = "";
   #linesIgnored = 0;
 
@@ -66,7 +72,9 @@ export class StdioTransport implements Transport {
   async send(message: JSONRPCMessage): Promise<void> {
     const child = this.#child;
     if (child === undefined || this.#closing !== undefined) throw new Error("The process of the MCP server has ended");
-    if (!child.stdin.write(serializeMessage(message))) await Promise.race([once(child.stdin, "drain"), this.#exited]);
+    if (child.stdin.write(serializeMessage(message))) return;
+    this.#drained ??= once(child.stdin, "drain").finally(() => (this.#drained = undefined));
+    await Promise.race([this.#drained, this.#exited]);
   }
 
   close(): Promise<void> {
@@ -90,22 +98,41 @@ export class StdioTransport implements Transport {
   }
 
   #take(bytes: Buffer): void {
+    let from = 0;
+    for (let end = bytes.indexOf(lineEnd); end !== -1; end = bytes.indexOf(lineEnd, from)) {
+      if (!this.#gather(bytes.subarray(from, end))) return;
+      from = end + 1;
+      const line = Buffer.concat(this.#line).toString("utf8").trimEnd();
+      this.#line = [];
+      this.#lineBytes = 0;
+      if (line !== "") this.#deliver(line);
+    }
+    this.#gather(bytes.subarray(from));
+  }
+
+  /** False: the line is too long, and the server is ended. */
+  #gather(piece: Buffer): boolean {
+    this.#lineBytes += piece.length;
+    if (this.#lineBytes <= mcpLimits.messageBytes) {
+      this.#line.push(piece);
+      return true;
+    }
+    this.#line = [];
+    this.#child!.stdout.destroy();
+    this.onerror?.(new Error(`The server wrote a line of more than ${mcpLimits.messageBytes} bytes`));
+    void this.close();
+    return false;
+  }
+
+  #deliver(line: string): void {
+    let message: JSONRPCMessage;
     try {
-      this.#buffer.append(bytes);
-    } catch (error) {
-      this.onerror?.(error as Error);
-      return void this.close();
+      message = deserializeMessage(line);
+    } catch {
+      this.#linesIgnored++;
+      return;
     }
-    for (;;) {
-      try {
-        const message = this.#buffer.readMessage();
-        if (message === null) return;
-        this.onmessage?.(message);
-      } catch {
-        // A line that is no message has been taken out of the buffer.
-        this.#linesIgnored++;
-      }
-    }
+    this.onmessage?.(message);
   }
 }
 

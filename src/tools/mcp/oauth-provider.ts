@@ -1,0 +1,250 @@
+/**
+ * The rows and decisions behind OAuth, which the SDK speaks (discovery, PKCE, registration, refresh, checks of the issuer).
+ *
+ * A server that answers 401 gets a token where there is one. Else a person has to agree: the connection fails with an
+ * address for their browser, and once they have come back from there, with a code, the next one is made with a token.
+ */
+import { timingSafeEqual } from "node:crypto";
+import type {
+  OAuthClientInformationContext,
+  OAuthClientMetadata,
+  OAuthClientProvider,
+  OAuthDiscoveryState,
+  StoredOAuthClientInformation,
+  StoredOAuthTokens,
+} from "@modelcontextprotocol/client";
+import { decodeJson } from "../../base/json.ts";
+import { encodeTuple, type Tuple } from "../../base/tuple.ts";
+import type { Environment } from "../../environment/environment.ts";
+import type { SealingKey } from "../../storage/sealing-key.ts";
+import type { Store } from "../../storage/store.ts";
+import { transact } from "../../storage/transaction.ts";
+import { McpAuthorizationError, McpConnectionError, mcpLimits, type McpServerConfig } from "./mcp.ts";
+import type { McpServerRecord } from "./server-record.ts";
+
+/** Where a browser comes back to, and where authorization servers read who Kelpie is, below its own address. */
+export const callbackPath = "/v1/tools/mcp/oauth/callback";
+export const clientPath = "/v1/tools/mcp/oauth/client";
+
+export type HttpConfig = Exclude<McpServerConfig, { readonly mcp_server_type: "stdio" }>;
+
+export interface AuthorizationSettings {
+  readonly store: Store;
+  readonly environment: Environment;
+  /** Absent: nothing can be kept, and servers that ask for OAuth cannot be used. */
+  readonly sealingKey?: SealingKey | undefined;
+  /** The address at which browsers reach this Kelpie, without a slash at its end; undefined if nobody does. */
+  readonly publicUrl?: () => string | undefined;
+}
+
+/** All that is kept for a server, sealed. */
+interface Credentials {
+  /** Another one since then has none of this (P4). */
+  readonly server_url: string;
+  readonly client?: StoredOAuthClientInformation | undefined;
+  /** That the client is registered for. */
+  readonly redirect_url?: string | undefined;
+  readonly tokens?: StoredOAuthTokens | undefined;
+  /** What a person is asked now. */
+  readonly pending?: Pending | undefined;
+}
+
+interface Pending {
+  /** Comes back with the person, and nobody else knows it. */
+  readonly state: string;
+  readonly verifier: string;
+  readonly discovery: OAuthDiscoveryState | undefined;
+  readonly url: string;
+  readonly begun_at: number;
+}
+
+/** For one connection; several of one server share what is stored, also on other nodes. */
+export class OAuthProvider implements OAuthClientProvider {
+  /** Only under HTTPS, where an authorization server can trust what it reads there. */
+  readonly clientMetadataUrl?: string;
+  readonly #settings: AuthorizationSettings;
+  readonly #project: string;
+  readonly #server: McpServerRecord;
+  readonly #config: HttpConfig;
+  #discovery: OAuthDiscoveryState | undefined;
+  #verifier = "";
+  #state = "";
+  #isResumed = false;
+  #given: StoredOAuthTokens | undefined;
+
+  constructor(settings: AuthorizationSettings, project: string, server: McpServerRecord, config: HttpConfig) {
+    this.#settings = settings;
+    this.#project = project;
+    this.#server = server;
+    this.#config = config;
+    const url = settings.publicUrl?.();
+    if (url?.startsWith("https:") === true) this.clientMetadataUrl = url + clientPath;
+  }
+
+  /** Goes on with what a person was asked. Once: false the second time, and for a state that is not the one that they were given. */
+  async resume(state: string): Promise<boolean> {
+    let pending: Pending | undefined;
+    await this.#change((stored) => {
+      pending = isFresh(stored.pending, this.#now) && sameText(stored.pending.state, state) ? stored.pending : undefined;
+      return pending === undefined ? stored : { ...stored, pending: undefined };
+    });
+    if (pending === undefined) return false;
+    this.#discovery = pending.discovery;
+    this.#verifier = pending.verifier;
+    this.#isResumed = true;
+    return true;
+  }
+
+  get redirectUrl(): string {
+    const url = this.#settings.publicUrl?.();
+    if (url === undefined)
+      throw new McpConnectionError(
+        `it asks for a person's authorization, and this Kelpie has no address that a browser could come back to`,
+      );
+    return url + callbackPath;
+  }
+
+  get clientMetadata(): OAuthClientMetadata {
+    return clientMetadata(this.redirectUrl);
+  }
+
+  state(): string {
+    const random = Buffer.from(this.#settings.environment.random.bytes(32)).toString("base64url");
+    return (this.#state = `${this.#server.id}.${random}`);
+  }
+
+  async clientInformation(context?: OAuthClientInformationContext): Promise<StoredOAuthClientInformation | undefined> {
+    const { oauth_client } = this.#config;
+    if (oauth_client != null) {
+      const { client_id, client_secret } = oauth_client;
+      return { client_id, ...(client_secret == null ? {} : { client_secret }), ...context };
+    }
+    const { client, redirect_url } = await this.#read();
+    // One that was registered for another address would be sent back there.
+    return redirect_url === this.redirectUrl ? client : undefined;
+  }
+
+  async saveClientInformation(client: StoredOAuthClientInformation): Promise<void> {
+    if (this.#config.oauth_client == null) await this.#change((stored) => ({ ...stored, client, redirect_url: this.redirectUrl }));
+  }
+
+  async tokens(): Promise<StoredOAuthTokens | undefined> {
+    return (this.#given = (await this.#read()).tokens);
+  }
+
+  async saveTokens(tokens: StoredOAuthTokens): Promise<void> {
+    this.#given = tokens;
+    await this.#change((stored) => ({ ...stored, tokens }));
+  }
+
+  saveCodeVerifier(verifier: string): void {
+    this.#verifier = verifier;
+  }
+
+  codeVerifier(): string {
+    return this.#verifier;
+  }
+
+  saveDiscoveryState(discovery: OAuthDiscoveryState): void {
+    this.#discovery = discovery;
+  }
+
+  /** Only on the way back: at the beginning of each authorization the server is asked anew. */
+  discoveryState(): OAuthDiscoveryState | undefined {
+    return this.#isResumed ? this.#discovery : undefined;
+  }
+
+  async invalidateCredentials(scope: "all" | "client" | "tokens" | "verifier" | "discovery"): Promise<void> {
+    const [ofClient, ofTokens] = [scope === "all" || scope === "client", scope === "all" || scope === "tokens"];
+    await this.#change((stored) => ({
+      ...stored,
+      ...(ofClient ? { client: undefined } : {}),
+      // Another connection may have renewed them meanwhile, which is why those of this one were refused.
+      ...(ofTokens && stored.tokens?.access_token === this.#given?.access_token ? { tokens: undefined } : {}),
+    }));
+  }
+
+  /** @throws {McpAuthorizationError} Always: a person has to go there. Whoever asks meanwhile is given the same address. */
+  async redirectToAuthorization(url: URL): Promise<never> {
+    const wanted: Pending = {
+      state: this.#state,
+      verifier: this.#verifier,
+      discovery: this.#discovery,
+      url: url.href,
+      begun_at: this.#now,
+    };
+    const { pending } = await this.#change((stored) =>
+      isFresh(stored.pending, this.#now) && scopeOf(stored.pending.url) === scopeOf(url.href) ? stored : { ...stored, pending: wanted },
+    );
+    throw new McpAuthorizationError(
+      `The MCP server ${this.#server.server_name} asks for its owner's authorization: PATCH /v1/mcp-servers/${this.#server.id}/refresh says where to give it`,
+      pending!.url,
+    );
+  }
+
+  get #now(): number {
+    return this.#settings.environment.clock.now();
+  }
+
+  async #read(): Promise<Credentials> {
+    const [answer] = await this.#settings.store.read([{ key: encodeTuple(credentialsKey(this.#project, this.#server.id)) }]);
+    return this.#open(answer![0] && decodeJson<string>(answer![0].value));
+  }
+
+  async #change(change: (stored: Credentials) => Credentials): Promise<Credentials> {
+    const { store, environment } = this.#settings;
+    const row = credentialsKey(this.#project, this.#server.id);
+    return await transact(store, environment, async (transaction) => {
+      const stored = this.#open(await transaction.get<string>(row));
+      const changed = change(stored);
+      if (changed !== stored) transaction.set(row, this.#key.seal(JSON.stringify(changed), this.#name));
+      return changed;
+    });
+  }
+
+  #open(sealed: string | undefined): Credentials {
+    const none = { server_url: this.#config.server_url };
+    if (sealed === undefined) return none;
+    const stored = JSON.parse(this.#key.open(sealed, this.#name)) as Credentials;
+    return stored.server_url === this.#config.server_url ? stored : none;
+  }
+
+  get #key(): SealingKey {
+    const { sealingKey } = this.#settings;
+    if (sealingKey === undefined)
+      throw new McpConnectionError("it asks for OAuth, and this Kelpie has no key to keep tokens under: set KELPIE_SEALING_KEY");
+    return sealingKey;
+  }
+
+  get #name(): string {
+    return `${this.#project}/mcp_oauth/${this.#server.id}`;
+  }
+}
+
+/** What Kelpie is called, and may do, at any authorization server. */
+export function clientMetadata(redirectUrl: string): OAuthClientMetadata {
+  return {
+    client_name: "Kelpie",
+    redirect_uris: [redirectUrl],
+    grant_types: ["authorization_code", "refresh_token"],
+    response_types: ["code"],
+  };
+}
+
+/** Where the credentials of a server are kept. */
+export function credentialsKey(project: string, serverId: string): Tuple {
+  return [project, "mcp_server.oauth", serverId];
+}
+
+function isFresh(pending: Pending | undefined, now: number): pending is Pending {
+  return pending !== undefined && now - pending.begun_at < mcpLimits.authorizationMilliseconds;
+}
+
+function scopeOf(url: string): string | null {
+  return new URL(url).searchParams.get("scope");
+}
+
+function sameText(left: string, right: string): boolean {
+  const [a, b] = [Buffer.from(left), Buffer.from(right)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
