@@ -185,7 +185,7 @@ export class McpConnection {
         throw new McpConnectionError(
           `${this.#title} has failed ${this.#failures} times and is tried again in ${Math.ceil(wait / 1_000)} s: ${this.#lastFailure}`,
         );
-      await clock.sleep(Math.max(0, wait));
+      if (wait > 0) await clock.sleep(wait);
     } catch (error) {
       this.#connected = undefined;
       throw error;

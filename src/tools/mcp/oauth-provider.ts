@@ -24,7 +24,7 @@ import type { McpServerRecord } from "./server-record.ts";
 
 /** Where a browser comes back to, and where authorization servers read who Kelpie is, below its own address. */
 export const callbackPath = "/v1/tools/mcp/oauth/callback";
-export const clientPath = "/v1/tools/mcp/oauth/client";
+export const clientPath = "/client-metadata.json";
 
 export type HttpConfig = Exclude<McpServerConfig, { readonly mcp_server_type: "stdio" }>;
 
