@@ -14,6 +14,8 @@ test("Without flags and variables everything has its default", () => {
     apiKey: undefined,
     dataDirectory: ".kelpie",
     storeAddress: undefined,
+    sealingKey: undefined,
+    publicUrl: undefined,
     nodeName: undefined,
     join: undefined,
     clusterSecret: undefined,

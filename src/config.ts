@@ -16,6 +16,8 @@ export interface Config {
   readonly apiKey: string | undefined;
   readonly dataDirectory: string;
   readonly storeAddress: string | undefined;
+  readonly sealingKey: string | undefined;
+  readonly publicUrl: string | undefined;
   readonly nodeName: string | undefined;
   readonly join: string | undefined;
   readonly clusterSecret: string | undefined;
@@ -88,6 +90,21 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     isSecret: true,
     meaning:
       "A database in place of the store file: PostgreSQL, `postgres://user:password@host:port/database` (one with a password belongs in the variable), or FoundationDB by its cluster file, `foundationdb:///etc/foundationdb/fdb.cluster`",
+  },
+  sealingKey: {
+    variables: ["KELPIE_SEALING_KEY"],
+    ...optional(pattern("secret", /^[\x21-\x7e]{16,}$/, "at least 16 visible ASCII characters, without spaces")),
+    default: undefined,
+    isSecret: true,
+    meaning:
+      "What tokens of MCP servers are sealed with in the store, the same for all nodes. Without it the file `sealing-key` beside the store file holds one; over a database servers that ask for OAuth need it",
+  },
+  publicUrl: {
+    flag: "public-url",
+    variables: ["KELPIE_PUBLIC_URL"],
+    ...optional({ type: "URL", parse: parsePublicUrl }),
+    default: undefined,
+    meaning: "The address at which browsers reach this server, such as `https://kelpie.example.com`; if left out, where it listens",
   },
   nodeName: {
     flag: "node",
@@ -296,7 +313,7 @@ export const ignoredVariables: Readonly<Record<string, string>> = {
   LETTA_DISABLE_SQLALCHEMY_POOLING: noDatabase,
   LETTA_REDIS_HOST: noDatabase,
   LETTA_REDIS_PORT: noDatabase,
-  LETTA_ENCRYPTION_KEY: "Kelpie does not encrypt its store file; keep it on an encrypted disk",
+  LETTA_ENCRYPTION_KEY: "only tokens of MCP servers are sealed, under KELPIE_SEALING_KEY; keep the store on an encrypted disk",
   LETTA_DEFAULT_EMBEDDING_HANDLE: "Kelpie searches by words; there are no embeddings yet",
   LETTA_MEMFS_SERVICE_URL: "Kelpie has no memory file system yet",
   LETTA_KEEPALIVE_INTERVAL: "an event stream shows life every 20 seconds",
@@ -305,7 +322,7 @@ export const ignoredVariables: Readonly<Record<string, string>> = {
   TOOL_EXEC_DIR: noContainers,
   TOOL_SANDBOX_TIMEOUT: noContainers,
   E2B_API_KEY: noContainers,
-  MCP_DISABLE_STDIO: "Kelpie has no MCP servers yet",
+  MCP_DISABLE_STDIO: "programs of MCP servers are added by whoever holds the key of the API",
 };
 
 /** Settings that switch V1's password on. Here a key that is set is always required, so they can only ask for one that is missing. */
@@ -429,6 +446,13 @@ function parseStoreUrl(text: string): ReturnType<Setting<string>["parse"]> {
   return isValid
     ? { value: text }
     : { expected: "a URL like postgres://user:password@host:5432/database or foundationdb:///etc/foundationdb/fdb.cluster" };
+}
+
+function parsePublicUrl(text: string): ReturnType<Setting<string>["parse"]> {
+  const url = URL.parse(text);
+  return url === null || !/^https?:$/.test(url.protocol) || url.pathname !== "/" || url.search !== "" || url.username !== ""
+    ? { expected: "a URL without a path, such as https://kelpie.example.com" }
+    : { value: url.origin };
 }
 
 /** As an address without a scheme, as people write it, or as the URL that a node shows when it is ready. */

@@ -22,6 +22,7 @@ import type { ClusterSettings } from "./join-cluster.ts";
 import { ModelCatalogue } from "./models/model-catalogue.ts";
 import { configuredProviders } from "./models/providers.ts";
 import { openNode } from "./open-node.ts";
+import { openSealingKey } from "./open-sealing-key.ts";
 import { openSourceTools } from "./open-source-tools.ts";
 import { type App, createApp } from "./server/app.ts";
 import { defaultProject } from "./server/authentication.ts";
@@ -31,6 +32,7 @@ import { StoredProviders } from "./server/providers.ts";
 import type { ClusterView } from "./server/services.ts";
 import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
+import type { Elicit } from "./tools/mcp/connection.ts";
 import { McpTools } from "./tools/mcp/mcp-tools.ts";
 import { ToolRegistry } from "./tools/tool-registry.ts";
 
@@ -56,6 +58,12 @@ export interface KelpieOptions {
   readonly models?: ModelCatalogue;
   /** Keys and addresses of model providers, by variable: `{ OPENAI_API_KEY: "…" }`. */
   readonly providers?: Readonly<Record<string, string | undefined>>;
+  /** What tokens are kept under, at least 16 characters. By default a file beside the store file; over another store none are kept without it. */
+  readonly sealingKey?: string | undefined;
+  /** Where browsers reach this Kelpie, such as `https://kelpie.example.com`. By default where `serve` listens first. */
+  readonly publicUrl?: string | undefined;
+  /** Answers what an MCP server asks a person in the middle of a call. By default servers are told that nobody can be asked. */
+  readonly elicit?: Elicit;
   /** How long `close` waits for requests in progress. 20,000 by default. */
   readonly stopMilliseconds?: number;
   /** How long a node that closes takes requests, after it has begun to say that it is not ready, if others are up. 5,000 by default. */
@@ -110,7 +118,16 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const { store, actors, cluster } = node;
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
-  const mcp = opened.use(new McpTools({ store, environment }));
+  let servedUrl: string | undefined;
+  const mcp = opened.use(
+    new McpTools({
+      store,
+      environment,
+      sealingKey: openSealingKey(environment, options.sealingKey, node.place),
+      publicUrl: () => options.publicUrl ?? servedUrl,
+      elicit: options.elicit,
+    }),
+  );
   tools.addSource("external_mcp", (record) => mcp.tool(record));
   const sourceTools = opened.use(openSourceTools(environment));
   for (const type of ["custom", "letta_builtin"] as const) tools.addSource(type, (record) => sourceTools.tool(record));
@@ -175,6 +192,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
         close: () => closing.abort(stopping()),
       });
       listenings.add(listening);
+      servedUrl ??= listening.url;
       return listening;
     },
     close: () => (closed ??= close()),

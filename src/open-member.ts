@@ -49,6 +49,7 @@ export async function openMember(options: NodeOptions, settings: ClusterSettings
   return {
     store,
     data: describePlace(entry.place),
+    place: entry.place,
     actors: cluster.actors,
     cluster,
     view: {

@@ -7,7 +7,7 @@ import { SingleNodePlacement } from "./actors/single-node-placement.ts";
 import type { Cluster } from "./cluster/open-cluster.ts";
 import type { Environment } from "./environment/environment.ts";
 import type { ClusterSettings } from "./join-cluster.ts";
-import { describePlace, historyLost, openStore, placeOf } from "./open-store.ts";
+import { describePlace, historyLost, openStore, placeOf, type StorePlace } from "./open-store.ts";
 import type { ClusterView } from "./server/services.ts";
 import type { Store } from "./storage/store.ts";
 
@@ -23,6 +23,8 @@ export interface OpenNode extends AsyncDisposable {
   readonly store: Store;
   /** Where everything is kept, as it may be shown to anybody. */
   readonly data: string;
+  /** The same for this process; undefined for a store of the program. */
+  readonly place: StorePlace | undefined;
   readonly actors: Actors;
   readonly cluster?: Cluster;
   readonly view?: ClusterView;
@@ -49,6 +51,7 @@ async function openAlone(options: NodeOptions): Promise<OpenNode> {
   return {
     store,
     data: options.store === undefined ? describePlace(place) : "a store of the program",
+    place: options.store === undefined ? place : undefined,
     actors,
     start: () => actors.start(),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),

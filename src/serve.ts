@@ -47,6 +47,8 @@ export async function serve(
       dataDirectory:
         config.join !== undefined && config.dataDirectory === settings.dataDirectory.default ? undefined : config.dataDirectory,
       storeAddress: config.storeAddress,
+      sealingKey: config.sealingKey,
+      publicUrl: config.publicUrl,
       cluster,
       stopMilliseconds: config.stopSeconds * 1_000,
       leaveMilliseconds: config.leaveSeconds * 1_000,

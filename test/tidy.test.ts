@@ -33,6 +33,7 @@ const composition = [
   "open-member",
   "open-source-tools",
   "join-cluster",
+  "open-sealing-key",
   "serve",
   "diagnose",
   "supervision",

@@ -1,4 +1,5 @@
 /** Who may talk to this server. */
+import { callbackPath, clientPath } from "../tools/mcp/mcp.ts";
 import { forbidden, unauthorized, type HttpError } from "./http-error.ts";
 
 export interface AccessOptions {
@@ -17,7 +18,8 @@ export interface RequestHead {
 /** The tenant of every request, as there is one key. */
 export const defaultProject = "default";
 
-const openPaths: ReadonlySet<string> = new Set(["/v1/health", "/v1/ready"]);
+/** What says nothing that is secret, and where a browser comes back to with a secret of its own. */
+const openPaths: ReadonlySet<string> = new Set(["/v1/health", "/v1/ready", callbackPath, clientPath]);
 
 /** Makes the check of one request: the refusal, or nothing. `path` has no trailing slash. */
 export function accessCheck(options: AccessOptions): (request: RequestHead, path: string) => HttpError | undefined {

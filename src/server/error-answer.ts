@@ -30,7 +30,14 @@ import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/m
 import { ProviderConfigurationError } from "../models/providers.ts";
 import { CommitUnknownError, LimitError, StoreUnavailableError } from "../storage/store.ts";
 import { ConflictError } from "../storage/transaction.ts";
-import { InvalidMcpServerError, McpConnectionError, McpServerNameTakenError, McpServerNotFoundError } from "../tools/mcp/mcp.ts";
+import {
+  InvalidMcpServerError,
+  McpAuthorizationError,
+  McpConnectionError,
+  McpServerNameTakenError,
+  McpServerNotFoundError,
+  UnknownAuthorizationError,
+} from "../tools/mcp/mcp.ts";
 import { InvalidToolError, ToolNameTakenError, ToolNotFoundError } from "../tools/tool-record.ts";
 import { ToolRuleError } from "../tools/tool-rules.ts";
 import { ProviderNameTakenError } from "./providers.ts";
@@ -104,6 +111,12 @@ function translate(error: unknown): HttpError | undefined {
   if (error instanceof InvalidMcpServerError) return invalidArgument(error.message);
   if (error instanceof McpServerNameTakenError) return conflict(error.message);
   if (error instanceof McpServerNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
+  if (error instanceof McpAuthorizationError)
+    return new HttpError(409, {
+      detail: `The MCP server ${error.serverName} asks for your authorization: open ${error.url} in a browser`,
+      authorization_url: error.url,
+    });
+  if (error instanceof UnknownAuthorizationError) return invalidArgument(error.message);
   if (error instanceof McpConnectionError) return new HttpError(502, { detail: error.message });
   if (error instanceof ProviderConfigurationError) return invalidArgument(error.message);
   if (error instanceof ProviderNameTakenError) return conflict(error.message);

@@ -27,10 +27,11 @@ const context = JSON.parse(process.env["MCP_CONFORMANCE_CONTEXT"] ?? "{}") as {
 const environment = new RealEnvironment({ level: "debug" });
 const store = new MemoryStore();
 const release = holdProcess();
+const sealingKey = new SealingKey(environment.random.bytes(32), environment.random);
 await using mcp = new McpTools({
   store,
   environment,
-  sealingKey: new SealingKey(environment.random.bytes(32), environment.random),
+  sealingKey: () => sealingKey,
   // By which the suite knows the document that says who a client is.
   publicUrl: () => "https://conformance-test.local",
   elicit: async () => ({ action: "accept", content: {} }),

@@ -1,71 +1,13 @@
 /** Agents use MCP servers as they are published, started or reached as their owners would. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { test, type TestContext } from "node:test";
-import { ScriptedProvider } from "../../src/models/testing/scripted-provider.ts";
-import { createKelpie } from "../../src/kelpie.ts";
+import { test } from "node:test";
 import { installed } from "./installed.ts";
-import Letta from "@letta-ai/letta-client";
-
-type Config = Letta.McpServerCreateParams["config"];
-
-/** A Kelpie with a scripted model, which calls the tool that its message names and then repeats the result. */
-async function start(t: TestContext): Promise<{
-  readonly letta: Letta;
-  readonly folder: string;
-  ask(tools: readonly string[], tool: string, input: object): Promise<string>;
-}> {
-  const folder = mkdtempSync(join(tmpdir(), "kelpie-mcp-"));
-  const provider = await ScriptedProvider.start(({ lastMessage }) => {
-    if (lastMessage.role === "tool") return { text: `Result: ${lastMessage.text}` };
-    const wanted = /\{"call".*\}/.exec(lastMessage.text)?.[0];
-    if (wanted === undefined) return { text: "Nothing to do" };
-    const { call, input } = JSON.parse(wanted) as { readonly call: string; readonly input: { readonly [name: string]: string } };
-    return { toolCalls: [{ name: call, arguments: input }] };
-  });
-  const kelpie = await createKelpie({
-    dataDirectory: join(folder, "data"),
-    providers: { OPENAI_API_KEY: "key", OPENAI_API_BASE: `${provider.url}/v1` },
-  });
-  const { url } = await kelpie.serve({ port: 0 });
-  t.after(async () => {
-    await kelpie.close();
-    await provider[Symbol.asyncDispose]();
-    rmSync(folder, { recursive: true, force: true });
-  });
-  const letta = new Letta({ baseURL: url, apiKey: "none", maxRetries: 0 });
-  return {
-    letta,
-    folder,
-    async ask(tools, tool, input) {
-      const agent = await letta.agents.create({ model: "openai/scripted", include_base_tools: false, tool_ids: [...tools] });
-      const { messages } = await letta.agents.messages.create(agent.id, { input: JSON.stringify({ call: tool, input }) });
-      const results = messages.flatMap((message) => (message.message_type === "tool_return_message" ? [message.status] : []));
-      assert.deepEqual(results, ["success"], JSON.stringify(messages));
-      return JSON.stringify(messages.filter((message) => message.message_type === "assistant_message"));
-    },
-  };
-}
-
-/** Adds a server and gives the ids of its tools by the server's own names. */
-async function add(
-  letta: Letta,
-  server_name: string,
-  config: Config,
-): Promise<ReadonlyMap<string, { readonly id: string; readonly name: string }>> {
-  const server = await letta.mcpServers.create({ server_name, config });
-  const tools = await letta.mcpServers.tools.list(server.id!);
-  assert.ok(tools.length > 0, `${server_name} has tools`);
-  return new Map(tools.map((tool) => [tool.name!.slice(server_name.length + 2), { id: tool.id, name: tool.name! }]));
-}
-
-const node = process.execPath;
+import { add, type Config, freePort, node, start, startServer } from "./testing.ts";
 
 test("An agent reads a file through the filesystem server", async (t) => {
   const { letta, folder, ask } = await start(t);
@@ -127,22 +69,43 @@ for (const [kind, argument, path] of [
     assert.equal(outcomes[1]!.status, "success", JSON.stringify(outcomes));
   });
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { readonly port: number };
-  server.close();
-  return port;
-}
+const chromium = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync);
 
-async function startServer(program: string, argument: string, port: number): Promise<ReturnType<typeof spawn>> {
-  const child = spawn(node, [program, argument], { env: { ...process.env, PORT: String(port) }, stdio: "ignore" });
-  for (;;) {
-    const isUp = await fetch(`http://127.0.0.1:${port}/`).then(
-      () => true,
-      () => false,
-    );
-    if (isUp) return child;
-    await sleep(50);
-  }
-}
+test("An agent reads a page in a browser", { skip: chromium === undefined && "there is no Chromium (apt install chromium)" }, async (t) => {
+  const { letta, folder, ask } = await start(t);
+  const site = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<title>Loch</title><h1>Water horses</h1>"));
+  await once(site.listen(0, "127.0.0.1"), "listening");
+  t.after(() => site.close());
+  const program = await installed("@playwright/mcp/cli.js");
+  const args = [
+    program,
+    "--headless",
+    "--browser",
+    "chromium",
+    "--executable-path",
+    chromium!,
+    "--no-sandbox",
+    "--isolated",
+    "--output-dir",
+    folder,
+  ];
+  const tools = await add(letta, "browser", { mcp_server_type: "stdio", command: node, args });
+  const navigate = tools.get("browser_navigate")!;
+  assert.match(
+    await ask([navigate.id], navigate.name, { url: `http://127.0.0.1:${(site.address() as AddressInfo).port}/` }),
+    /Page Title: Loch/,
+  );
+});
+
+test("An agent reads a resource and a prompt of the everything server", async (t) => {
+  const { letta, ask } = await start(t);
+  const program = await installed("@modelcontextprotocol/server-everything/dist/index.js");
+  const tools = await add(letta, "every", { mcp_server_type: "stdio", command: node, args: [program, "stdio"] });
+  const [resources, read, prompts, prompt] = ["list_resources", "read_resource", "list_prompts", "get_prompt"].map((name) =>
+    tools.get(name)!,
+  );
+  const uri = /demo:\/\/[^\s"\\]*\.md/.exec(await ask([resources!.id], resources!.name, {}))![0];
+  assert.ok((await ask([read!.id], read!.name, { uri })).length > 100);
+  assert.match(await ask([prompts!.id], prompts!.name, {}), /simple-prompt/);
+  assert.match(await ask([prompt!.id], prompt!.name, { name: "simple-prompt" }), /user:/);
+});

@@ -1,7 +1,7 @@
 /** MCP servers: which a project has, and their tools. */
 import { z } from "@hono/zod-openapi";
 import { transact } from "../../storage/transaction.ts";
-import { McpConnectionError, type McpServerConfig } from "../../tools/mcp/mcp.ts";
+import { callbackPath, clientPath, McpConnectionError, type McpServerConfig } from "../../tools/mcp/mcp.ts";
 import { createMcpServer, listMcpServers, type McpServerRecord, readMcpServer, updateMcpServer } from "../../tools/mcp/server-record.ts";
 import type { ToolRecord } from "../../tools/tool-record.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
@@ -22,6 +22,7 @@ const remote = {
   auth_header: optional(z.string()),
   auth_token: optional(z.string()),
   custom_headers: optional(texts),
+  oauth_client: optional(z.object({ client_id: z.string(), client_secret: optional(z.string()) })),
 };
 const sse = { mcp_server_type: z.literal("sse"), ...remote };
 const streamable = { mcp_server_type: z.literal("streamable_http"), ...remote };
@@ -46,6 +47,9 @@ const serverSchema = z
 const changesSchema = z
   .object({ added: z.array(z.string()), updated: z.array(z.string()), deleted: z.array(z.string()) })
   .openapi("MCPServerResyncResult");
+
+/** What an authorization server sends a browser back with. */
+const callbackFields = ["state", "code", "iss", "error", "error_description", "error_uri"] as const;
 
 export function mcpServerRoutes(services: Services): Endpoint[] {
   const { store, environment, agents, mcp } = services;
@@ -194,6 +198,28 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
     ),
     endpoint(
       {
+        method: "get",
+        path: callbackPath,
+        summary: "Takes a browser back from where a person has authorized Kelpie at an MCP server",
+        tag,
+        query: z.object(Object.fromEntries(callbackFields.map((field) => [field, optional(z.string())]))),
+        response: z.object({ message: z.string() }),
+        audit: "mcp_server.authorize",
+      },
+      async ({ query, project }) => {
+        const given = Object.entries(query).filter((entry): entry is [string, string] => typeof entry[1] === "string");
+        const server = await mcp.authorize(project, new URLSearchParams(given));
+        await refreshIfReachable(project, server);
+        return { message: `Kelpie may now use the MCP server ${server.server_name}. You can close this page.` };
+      },
+    ),
+    endpoint({ method: "get", path: clientPath, summary: "Says to authorization servers who this Kelpie is", tag }, async () => {
+      const document = mcp.authorizations.clientDocument();
+      if (document === undefined) throw notFound("public address", "");
+      return document;
+    }),
+    endpoint(
+      {
         method: "post",
         path: "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}/run",
         summary: "Calls a tool of an MCP server",
@@ -220,6 +246,8 @@ function serverView({ id, server_name, config: stored }: McpServerRecord): Recor
     auth_header: stored.auth_header ?? null,
     auth_token: stored.auth_token ? "********" : null,
     custom_headers: hidden(stored.custom_headers),
+    oauth_client:
+      stored.oauth_client == null ? null : { ...stored.oauth_client, client_secret: stored.oauth_client.client_secret ? "********" : null },
     id,
     server_name,
   };

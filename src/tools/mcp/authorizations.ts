@@ -1,23 +1,9 @@
 /** What MCP servers over HTTP have been allowed by their owner, from the first 401 to a person's way back. */
-import { type OAuthClientMetadata, type OAuthClientProvider, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { type OAuthClientMetadata, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import type { Transaction } from "../../storage/transaction.ts";
-import { McpConnectionError } from "./mcp.ts";
-import { mcpFetch } from "./mcp-fetch.ts";
-import {
-  type AuthorizationSettings,
-  callbackPath,
-  clientMetadata,
-  clientPath,
-  credentialsKey,
-  type HttpConfig,
-  OAuthProvider,
-} from "./oauth-provider.ts";
+import { callbackPath, clientPath, McpConnectionError, UnknownAuthorizationError } from "./mcp.ts";
+import { type AuthorizationSettings, clientMetadata, credentialsKey, type HttpConfig, OAuthProvider } from "./oauth-provider.ts";
 import { type McpServerRecord, readMcpServer } from "./server-record.ts";
-
-/** A callback that nobody waits for: it is too late, was used before, or was made up. */
-export class UnknownAuthorizationError extends Error {
-  override readonly name = "UnknownAuthorizationError";
-}
 
 export class McpAuthorizations {
   readonly #settings: AuthorizationSettings;
@@ -27,7 +13,7 @@ export class McpAuthorizations {
   }
 
   /** What a connection to a server proves itself with. */
-  provider(project: string, server: McpServerRecord, config: HttpConfig): OAuthClientProvider {
+  provider(project: string, server: McpServerRecord, config: HttpConfig): OAuthProvider {
     return new OAuthProvider(this.#settings, project, server, config);
   }
 
@@ -47,7 +33,7 @@ export class McpAuthorizations {
     if (!(await provider.resume(state))) throw unknown;
     const url = server.config.server_url;
     try {
-      await new StreamableHTTPClientTransport(new URL(url), { authProvider: provider, fetch: mcpFetch(url) }).finishAuth(callback);
+      await new StreamableHTTPClientTransport(new URL(url), { authProvider: provider, fetch: provider.fetch }).finishAuth(callback);
     } catch (error) {
       throw new McpConnectionError(
         `The MCP server ${server.server_name} was not authorized: ${error instanceof Error ? error.message : String(error)}`,

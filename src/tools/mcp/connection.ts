@@ -4,7 +4,6 @@ import {
   Client,
   type ElicitRequest,
   type ElicitResult,
-  type OAuthClientProvider,
   ProtocolError,
   SdkError,
   SdkErrorCode,
@@ -17,6 +16,7 @@ import type { Cancel, Environment } from "../../environment/environment.ts";
 import { OutcomeUnknownError } from "../tool.ts";
 import { effectIdMeta, McpAuthorizationError, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
 import { mcpFetch, MessageTooLongError } from "./mcp-fetch.ts";
+import type { OAuthProvider } from "./oauth-provider.ts";
 import { type OfferedTool, offeredTools } from "./offered-tools.ts";
 import { StdioTransport } from "./stdio-transport.ts";
 
@@ -26,7 +26,7 @@ export interface McpConnectionOptions {
   readonly config: McpServerConfig;
   readonly environment: Environment;
   /** For a server that asks for OAuth. */
-  readonly authorization?: OAuthClientProvider | undefined;
+  readonly authorization?: OAuthProvider | undefined;
   /** Answers what a server asks a person in the middle of a call. Absent: servers are told that nobody can be asked. */
   readonly elicit?: Elicit | undefined;
 }
@@ -262,7 +262,7 @@ export class McpConnection {
   }
 }
 
-function openTransport(config: McpServerConfig, authorization: OAuthClientProvider | undefined): Transport {
+function openTransport(config: McpServerConfig, authorization: OAuthProvider | undefined): Transport {
   if (config.mcp_server_type === "stdio") return new StdioTransport(config);
   const { auth_header, auth_token, custom_headers } = config;
   const headers: Record<string, string> = { ...custom_headers };
@@ -270,9 +270,10 @@ function openTransport(config: McpServerConfig, authorization: OAuthClientProvid
   const url = new URL(config.server_url);
   const options = {
     requestInit: { headers },
-    fetch: mcpFetch(config.server_url),
     // Who has a token of its owner's needs no other.
-    ...(authorization === undefined || auth_token ? {} : { authProvider: authorization }),
+    ...(authorization === undefined || auth_token
+      ? { fetch: mcpFetch(config.server_url) }
+      : { fetch: authorization.fetch, authProvider: authorization }),
   };
   return config.mcp_server_type === "sse" ? new SSEClientTransport(url, options) : new StreamableHTTPClientTransport(url, options);
 }

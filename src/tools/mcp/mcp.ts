@@ -40,6 +40,10 @@ export interface McpToolInfo {
 /** Where effect ids travel: in `_meta` of a call. */
 export const effectIdMeta = "kelpie/effect-id";
 
+/** Where a browser comes back to, and where authorization servers read who Kelpie is, below its own address. */
+export const callbackPath = "/v1/tools/mcp/oauth/callback";
+export const clientPath = "/client-metadata.json";
+
 export const mcpLimits: {
   readonly [
     limit in
@@ -93,12 +97,19 @@ export class McpConnectionError extends Error {
 
 /** A server wants to know that a person agrees, who says so at `url` in a browser. The message has no address: agents see it. */
 export class McpAuthorizationError extends McpConnectionError {
+  readonly serverName: string;
   readonly url: string;
 
-  constructor(message: string, url: string) {
-    super(message);
+  constructor({ id, server_name }: { readonly id: string; readonly server_name: string }, url: string) {
+    super(`The MCP server ${server_name} asks for its owner's authorization: PATCH /v1/mcp-servers/${id}/refresh says where to give it`);
+    this.serverName = server_name;
     this.url = url;
   }
+}
+
+/** A callback that nobody waits for: it is too late, was used before, or was made up. */
+export class UnknownAuthorizationError extends Error {
+  override readonly name = "UnknownAuthorizationError";
 }
 
 /** A configuration that cannot be used. Says why, and what would be right. */

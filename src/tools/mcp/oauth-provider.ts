@@ -6,6 +6,7 @@
  */
 import { timingSafeEqual } from "node:crypto";
 import type {
+  FetchLike,
   OAuthClientInformationContext,
   OAuthClientMetadata,
   OAuthClientProvider,
@@ -19,12 +20,10 @@ import type { Environment } from "../../environment/environment.ts";
 import type { SealingKey } from "../../storage/sealing-key.ts";
 import type { Store } from "../../storage/store.ts";
 import { transact } from "../../storage/transaction.ts";
-import { McpAuthorizationError, McpConnectionError, mcpLimits, type McpServerConfig } from "./mcp.ts";
+import { callbackPath, clientPath, McpAuthorizationError, McpConnectionError, mcpLimits, type McpServerConfig } from "./mcp.ts";
+import { mcpFetch } from "./mcp-fetch.ts";
+import { Refreshes } from "./refreshes.ts";
 import type { McpServerRecord } from "./server-record.ts";
-
-/** Where a browser comes back to, and where authorization servers read who Kelpie is, below its own address. */
-export const callbackPath = "/v1/tools/mcp/oauth/callback";
-export const clientPath = "/client-metadata.json";
 
 export type HttpConfig = Exclude<McpServerConfig, { readonly mcp_server_type: "stdio" }>;
 
@@ -32,7 +31,7 @@ export interface AuthorizationSettings {
   readonly store: Store;
   readonly environment: Environment;
   /** Absent: nothing can be kept, and servers that ask for OAuth cannot be used. */
-  readonly sealingKey?: SealingKey | undefined;
+  readonly sealingKey?: () => SealingKey | undefined;
   /** The address at which browsers reach this Kelpie, without a slash at its end; undefined if nobody does. */
   readonly publicUrl?: () => string | undefined;
 }
@@ -62,6 +61,9 @@ interface Pending {
 export class OAuthProvider implements OAuthClientProvider {
   /** Only under HTTPS, where an authorization server can trust what it reads there. */
   readonly clientMetadataUrl?: string;
+  /** For all requests that are made with this provider. */
+  readonly fetch: FetchLike;
+  readonly #refreshes: Refreshes;
   readonly #settings: AuthorizationSettings;
   readonly #project: string;
   readonly #server: McpServerRecord;
@@ -70,13 +72,14 @@ export class OAuthProvider implements OAuthClientProvider {
   #verifier = "";
   #state = "";
   #isResumed = false;
-  #given: StoredOAuthTokens | undefined;
 
   constructor(settings: AuthorizationSettings, project: string, server: McpServerRecord, config: HttpConfig) {
     this.#settings = settings;
     this.#project = project;
     this.#server = server;
     this.#config = config;
+    this.#refreshes = new Refreshes(settings.environment);
+    this.fetch = this.#refreshes.through(mcpFetch(config.server_url));
     const url = settings.publicUrl?.();
     if (url?.startsWith("https:") === true) this.clientMetadataUrl = url + clientPath;
   }
@@ -119,9 +122,9 @@ export class OAuthProvider implements OAuthClientProvider {
       const { client_id, client_secret } = oauth_client;
       return { client_id, ...(client_secret == null ? {} : { client_secret }), ...context };
     }
-    const { client, redirect_url } = await this.#read();
-    // One that was registered for another address would be sent back there.
-    return redirect_url === this.redirectUrl ? client : undefined;
+    const { client, redirect_url, tokens } = await this.#read();
+    // Refreshing needs the client that the tokens were given to; a new authorization one that is sent back to here.
+    return tokens?.refresh_token !== undefined || redirect_url === this.redirectUrl ? client : undefined;
   }
 
   async saveClientInformation(client: StoredOAuthClientInformation): Promise<void> {
@@ -129,11 +132,10 @@ export class OAuthProvider implements OAuthClientProvider {
   }
 
   async tokens(): Promise<StoredOAuthTokens | undefined> {
-    return (this.#given = (await this.#read()).tokens);
+    return (await this.#read()).tokens;
   }
 
   async saveTokens(tokens: StoredOAuthTokens): Promise<void> {
-    this.#given = tokens;
     await this.#change((stored) => ({ ...stored, tokens }));
   }
 
@@ -159,8 +161,8 @@ export class OAuthProvider implements OAuthClientProvider {
     await this.#change((stored) => ({
       ...stored,
       ...(ofClient ? { client: undefined } : {}),
-      // Another connection may have renewed them meanwhile, which is why those of this one were refused.
-      ...(ofTokens && stored.tokens?.access_token === this.#given?.access_token ? { tokens: undefined } : {}),
+      // Another node may have refreshed them meanwhile, which is why this one was refused.
+      ...(ofTokens && this.#refreshes.isRefused(stored.tokens?.refresh_token) ? { tokens: undefined } : {}),
     }));
   }
 
@@ -176,10 +178,7 @@ export class OAuthProvider implements OAuthClientProvider {
     const { pending } = await this.#change((stored) =>
       isFresh(stored.pending, this.#now) && scopeOf(stored.pending.url) === scopeOf(url.href) ? stored : { ...stored, pending: wanted },
     );
-    throw new McpAuthorizationError(
-      `The MCP server ${this.#server.server_name} asks for its owner's authorization: PATCH /v1/mcp-servers/${this.#server.id}/refresh says where to give it`,
-      pending!.url,
-    );
+    throw new McpAuthorizationError(this.#server, pending!.url);
   }
 
   get #now(): number {
@@ -210,7 +209,7 @@ export class OAuthProvider implements OAuthClientProvider {
   }
 
   get #key(): SealingKey {
-    const { sealingKey } = this.#settings;
+    const sealingKey = this.#settings.sealingKey?.();
     if (sealingKey === undefined)
       throw new McpConnectionError("it asks for OAuth, and this Kelpie has no key to keep tokens under: set KELPIE_SEALING_KEY");
     return sealingKey;
