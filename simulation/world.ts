@@ -83,7 +83,7 @@ export class World {
   readonly #appliedListeners: ((batch: Batch, outcome: CommitOutcome, incarnation: Incarnation) => void)[] = [];
 
   constructor(options: WorldOptions) {
-    this.kernel = new Kernel({ trace: options.trace, limits: { eventsMax: 500_000, virtualMillisecondsMax: 2 * 3_600_000 } });
+    this.kernel = new Kernel({ trace: options.trace, limits: { eventsMax: 1_000_000, virtualMillisecondsMax: 2 * 3_600_000 } });
     this.random = new KeyedRandom(options.seed);
     this.swarm = options.swarm;
     this.mutant = options.mutant;
