@@ -9,12 +9,12 @@ import {
   SdkErrorCode,
   SdkHttpError,
   SSEClientTransport,
-  StreamableHTTPClientTransport,
   type Transport,
 } from "@modelcontextprotocol/client";
 import type { Cancel, Environment } from "../../environment/environment.ts";
 import { OutcomeUnknownError } from "../tool.ts";
 import { effectIdMeta, McpAuthorizationError, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
+import { HttpTransport, isStreamEnded } from "./http-transport.ts";
 import { mcpFetch, MessageTooLongError } from "./mcp-fetch.ts";
 import type { OAuthProvider } from "./oauth-provider.ts";
 import { type OfferedTool, offeredTools } from "./offered-tools.ts";
@@ -119,6 +119,8 @@ export class McpConnection {
       signal.throwIfAborted();
       if (isUnsent(error)) throw new McpConnectionError(`${this.#title} cannot be reached: ${describe(error)}`, { cause: error });
       if (isLost(error)) throw new OutcomeUnknownError(`${this.#title} gave no answer to ${tool}: ${describe(error)}`, { cause: error });
+      if (error instanceof SdkHttpError)
+        throw new McpConnectionError(`${this.#title} refused the call: ${describe(error)}`, { cause: error });
       throw authorizationIn(error) ?? error;
     }
   }
@@ -171,7 +173,7 @@ export class McpConnection {
 
   async #end({ client, transport }: Connected): Promise<void> {
     const { clock } = this.#options.environment;
-    if (transport instanceof StreamableHTTPClientTransport && transport.sessionId !== undefined)
+    if (transport instanceof HttpTransport && transport.sessionId !== undefined)
       await Promise.race([transport.terminateSession().catch(() => {}), clock.sleep(mcpLimits.graceMilliseconds)]);
     await client.close().catch(() => {});
   }
@@ -275,7 +277,7 @@ function openTransport(config: McpServerConfig, authorization: OAuthProvider | u
       ? { fetch: mcpFetch(config.server_url) }
       : { fetch: authorization.fetch, authProvider: authorization }),
   };
-  return config.mcp_server_type === "sse" ? new SSEClientTransport(url, options) : new StreamableHTTPClientTransport(url, options);
+  return config.mcp_server_type === "sse" ? new SSEClientTransport(url, options) : new HttpTransport(url, options);
 }
 
 /** Whether the request certainly did not arrive. */
@@ -288,7 +290,8 @@ function isUnsent(error: unknown): boolean {
 function isLost(error: unknown): boolean {
   if (error instanceof SdkHttpError) return error.status >= 500;
   if (error instanceof SdkError) return [SdkErrorCode.RequestTimeout, SdkErrorCode.ConnectionClosed].includes(error.code as SdkErrorCode);
-  return error instanceof TypeError || error instanceof MessageTooLongError || (error as { code?: unknown }).code === "ECONNRESET";
+  if (error instanceof TypeError || error instanceof MessageTooLongError || isStreamEnded(error)) return true;
+  return (error as { code?: unknown }).code === "ECONNRESET";
 }
 
 /** 404 by the protocol; servers made with the first SDK say 400 and name the session. */
@@ -313,6 +316,7 @@ function describePlace(config: McpServerConfig): string {
 
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
+  if (error instanceof SdkHttpError) return `HTTP ${error.status}: ${error.message}`.slice(0, 1_500);
   const cause = error.cause instanceof Error && !error.message.includes(error.cause.message) ? `: ${error.cause.message}` : "";
   return `${error.message}${cause}`.slice(0, 1_500);
 }
