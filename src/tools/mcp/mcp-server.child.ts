@@ -9,8 +9,10 @@ import { appendFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 interface Message {
-  readonly id?: number;
+  readonly id?: number | string;
   readonly method?: string;
+  readonly result?: unknown;
+  readonly error?: { readonly message: string };
   readonly params?: { readonly name?: string; readonly arguments?: { readonly text?: string }; readonly _meta?: unknown };
 }
 
@@ -32,8 +34,13 @@ if (manner === "exits at once") {
   if (manner === "ignores signals") setInterval(() => {}, 1_000);
 }
 
-function answer({ id, method, params }: Message): void {
+/** What waits for a person's answer. */
+let asking: Message["id"];
+
+function answer({ id, method, params, result: given, error }: Message): void {
   if (id === undefined) return;
+  if (id === "question") return write({ id: asking, result: text(JSON.stringify(given ?? error!.message)) });
+  if (manner === "speaks the newer protocol alone") return answerNewer(id, method!);
   if (method === "initialize") {
     if (manner === "never answers") return;
     if (manner === "writes garbage") process.stdout.write("Welcome!\n{broken\n[1]\n\u0000\n");
@@ -55,6 +62,11 @@ function answer({ id, method, params }: Message): void {
       return process.exit(1);
     case "never answers calls":
       return;
+    case "asks a person":
+      asking = id;
+      return write({ id: "question", method: "elicitation/create", params: question });
+    case "has a pattern that takes for ever":
+      return write({ id, result: { ...text("ab"), structuredContent: { text: `${"a".repeat(40)}!` } } });
     case "answers twice":
       write({ id, result: text("first") });
       return write({ id, result: text("second") });
@@ -82,12 +94,35 @@ function answer({ id, method, params }: Message): void {
   }
 }
 
+const question = {
+  message: "How many?",
+  requestedSchema: { type: "object", properties: { count: { type: "integer", default: 3 } } },
+};
+
+/** A server of 2026-07-28 says in each result that it is one, and knows no `initialize`. */
+function answerNewer(id: Message["id"], method: string): void {
+  const result = { resultType: "complete", ttlMs: 0, cacheScope: "private" };
+  const serverInfo = { name: "child", version: "1" };
+  switch (method) {
+    case "server/discover":
+      return write({ id, result: { ...result, supportedVersions: ["2026-07-28"], capabilities: { tools: {} }, serverInfo } });
+    case "tools/list":
+      return write({ id, result: { ...result, tools: tools() } });
+    case "tools/call":
+      return write({ id, result: { ...result, ...text("newer") } });
+    default:
+      return write({ id, error: { code: -32601, message: "No such method" } });
+  }
+}
+
 function tools(): readonly object[] {
   const inputSchema = { type: "object", properties: { text: { type: "string" } } };
   const echo = { name: "echo", description, inputSchema };
   const recursive = { type: "object", properties: { child: { $ref: "#" } } };
   const enormous = { type: "object", description: "x".repeat(100_000) };
   const meta = { name: "meta", inputSchema, annotations: { readOnlyHint: true } };
+  const outputSchema = { type: "object", properties: { text: { type: "string", pattern: "^(a+)+$" } } };
+  if (manner === "has a pattern that takes for ever") return [{ ...echo, outputSchema }, meta];
   if (manner !== "has bad tools") return [echo, meta];
   return [
     echo,

@@ -7,6 +7,7 @@ import { RealEnvironment } from "../../environment/real-environment.ts";
 import { MemoryStore } from "../../storage/memory-store.ts";
 import { transact } from "../../storage/transaction.ts";
 import { OutcomeUnknownError, type ToolResult } from "../tool.ts";
+import type { Elicit } from "./connection.ts";
 import { McpConnectionError, mcpLimits, McpServerNotFoundError } from "./mcp.ts";
 import { McpTools } from "./mcp-tools.ts";
 import { createMcpServer, updateMcpServer } from "./server-record.ts";
@@ -23,9 +24,9 @@ interface Setup {
 }
 
 /** A project with one server, which behaves as `manner` says. */
-async function setUp(t: TestContext, manner: string, env: Readonly<Record<string, string>> = {}): Promise<Setup> {
+async function setUp(t: TestContext, manner: string, env: Readonly<Record<string, string>> = {}, elicit?: Elicit): Promise<Setup> {
   const store = new MemoryStore();
-  const mcp = new McpTools({ store, environment });
+  const mcp = new McpTools({ store, environment, elicit });
   t.after(() => mcp[Symbol.asyncDispose]());
   const config = { mcp_server_type: "stdio" as const, command: process.execPath, args: [program, manner], env };
   const { id } = await transact(store, environment, (transaction) =>
@@ -90,6 +91,9 @@ for (const [manner, text, status] of [
   ["answers twice", /^first$/, "success"],
   ["answers with wrong ids", /^right$/, "success"],
   ["asks for samples without end", /^asked$/, "success"],
+  ["speaks the newer protocol alone", /^newer$/, "success"],
+  ["has a pattern that takes for ever", /^ab$/, "success"],
+  ["asks a person", /Method not found/, "success"],
   ["answers with 1 MB", /^begin[\s\S]*of 1000008 characters the middle is left out[\s\S]*end$/, "success"],
 ] as const)
   test(`A server that ${manner} is used all the same`, async (t) => {
@@ -125,6 +129,23 @@ test("A server that exits at once is an error with what it wrote", async (t) => 
     assert.match(error.message, /MCP server child cannot be reached \(the program .*It wrote: no configuration/);
     return true;
   });
+});
+
+test("A server that fails again and again is not started for every call, and its reason is kept", async (t) => {
+  const { mcp, serverId } = await setUp(t, "exits at once");
+  for (let at = 0; at < 4; at++) await assert.rejects(mcp.refresh(project, serverId), /cannot be reached/);
+  await assert.rejects(mcp.refresh(project, serverId), /has failed 4 times and is tried again in \d+ s: .*no configuration/s);
+});
+
+test("What a server asks a person is answered by the program that runs Kelpie", async (t) => {
+  const asked: string[] = [];
+  const { mcp, serverId, call } = await setUp(t, "asks a person", {}, async (server, question) => {
+    asked.push(`${server}: ${question.message}`);
+    return { action: "accept", content: {} };
+  });
+  await mcp.refresh(project, serverId);
+  assert.deepEqual(JSON.parse((await call("echo", {})).text), { action: "accept", content: { count: 3 } });
+  assert.deepEqual(asked, ["child: How many?"]);
 });
 
 test("A program that is not there is an error that names it", async (t) => {

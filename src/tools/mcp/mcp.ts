@@ -85,7 +85,7 @@ export const mcpLimits: {
   retryMillisecondsFirst: 500,
   retryMillisecondsMost: 30_000,
   /** A call that would have to wait longer than this for the next try is refused. */
-  patienceMilliseconds: 2_000,
+  patienceMilliseconds: 1_000,
   /** In which a person has to agree, before the address where that is done is no more. */
   authorizationMilliseconds: 600_000,
 };
