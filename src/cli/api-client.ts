@@ -50,6 +50,7 @@ export class ApiClient {
     options: { readonly query?: Query; readonly body?: unknown; readonly signal?: AbortSignal } = {},
   ): Promise<T> {
     const response = await this.#send(method, path, options);
+    if (response.status === 204) return undefined as T;
     try {
       return (await response.json()) as T;
     } catch (error) {

@@ -8,6 +8,7 @@ import { chatCommand } from "./chat.ts";
 import { columns, type Command, CommandError, exitCodes, helpText, parseOptions, UsageError } from "./command.ts";
 import { doctorCommand } from "./doctor.ts";
 import { drainCommand } from "./drain.ts";
+import { mcpCommand } from "./mcp.ts";
 import { nodesCommand } from "./nodes.ts";
 import type { Program } from "./program.ts";
 import { runsCommand } from "./runs.ts";
@@ -21,6 +22,7 @@ export async function runCommandLine(args: readonly string[], program: Program):
     chatCommand,
     agentsCommand,
     runsCommand,
+    mcpCommand,
     nodesCommand,
     drainCommand,
     actorsCommand,

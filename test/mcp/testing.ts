@@ -23,6 +23,7 @@ export async function start(
   folder: string = mkdtempSync(join(tmpdir(), "kelpie-mcp-")),
 ): Promise<{
   readonly letta: Letta;
+  readonly url: string;
   /** For files of the test, and the data. */
   readonly folder: string;
   close(): Promise<void>;
@@ -49,6 +50,7 @@ export async function start(
   const letta = new Letta({ baseURL: url, apiKey: "none", maxRetries: 0 });
   return {
     letta,
+    url,
     folder,
     close: () => kelpie.close(),
     async ask(tools, tool, input) {

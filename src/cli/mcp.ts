@@ -1,0 +1,163 @@
+/** `kelpie mcp`: the MCP servers of a running Kelpie. */
+import { readFileSync } from "node:fs";
+import { parseEnv } from "node:util";
+import { suggestion } from "../base/nearest.ts";
+import { type ApiClient, ApiError } from "./api-client.ts";
+import { type Command, CommandError, type CommandInput, exitCodes, jsonOption, serverOption, UsageError } from "./command.ts";
+import type { Program } from "./program.ts";
+import { clientFor, onePositional } from "./remote.ts";
+import { printable } from "./terminal.ts";
+import { shorten, table } from "./text.ts";
+
+interface McpServer {
+  readonly id: string;
+  readonly server_name: string;
+  readonly mcp_server_type: "stdio" | "sse" | "streamable_http";
+  readonly command?: string;
+  readonly args?: readonly string[];
+  readonly server_url?: string;
+}
+
+interface Changes {
+  readonly added: readonly string[];
+  readonly updated: readonly string[];
+  readonly deleted: readonly string[];
+}
+
+const verbs: Readonly<Record<string, (client: ApiClient, input: CommandInput, program: Program) => Promise<void>>> = {
+  list,
+  add,
+  tools,
+  refresh,
+  remove,
+};
+/** As many as the API lists at once. */
+const listMax = 1_000;
+
+export const mcpCommand: Command = {
+  name: "mcp",
+  summary: "List, add, refresh and remove MCP servers",
+  usage:
+    "list | add <name> <url> | add <name> -- <program> [arguments] | tools <server> | refresh <server> | remove <server>   (a server is named by its id or its name)",
+  description:
+    "the MCP servers of a running Kelpie. Their tools are taken when they are added, and again by refresh: look at what they say of themselves, agents are told it",
+  options: [
+    // Node takes --env-file for its own.
+    { name: "variables", value: "path", meaning: "add: a file with variables of the program, as lines NAME=value" },
+    { name: "token-file", value: "path", meaning: "add: a file with what is sent to the address as its bearer token" },
+    { name: "sse", meaning: "add: the address speaks the older HTTP with SSE" },
+    serverOption,
+    jsonOption,
+  ],
+  examples: [
+    "kelpie mcp add files -- npx -y @modelcontextprotocol/server-filesystem /srv/files",
+    "kelpie mcp add issues https://mcp.example.com/mcp",
+    "kelpie mcp tools files",
+    "kelpie mcp refresh issues",
+    "kelpie mcp remove files",
+  ],
+  async run(input, program) {
+    const verb = input.positionals[0] ?? "list";
+    const action = verbs[verb];
+    if (action === undefined)
+      throw new UsageError(
+        `kelpie mcp cannot ${JSON.stringify(verb)}: it can list, add, refresh and remove servers, and list their tools.${suggestion(verb, Object.keys(verbs))}`,
+      );
+    await action(clientFor(input, program), input, program);
+    return exitCodes.ok;
+  },
+};
+
+async function list(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
+  const servers = await allServers(client);
+  if (input.flags.has("json")) return terminal.line(JSON.stringify(servers, null, 2));
+  if (servers.length === 0) return terminal.line("No MCP servers yet. kelpie mcp add adds one.");
+  const rows = servers.map((server) => [
+    printable(server.server_name),
+    server.mcp_server_type,
+    shorten(printable(server.server_url ?? [server.command, ...(server.args ?? [])].join(" ")), 80),
+    server.id,
+  ]);
+  for (const line of table([["NAME", "KIND", "WHERE", "ID"], ...rows])) terminal.line(line);
+}
+
+async function add(client: ApiClient, input: CommandInput, program: Program): Promise<void> {
+  const [, server_name, place, ...args] = input.positionals;
+  if (server_name === undefined || place === undefined)
+    throw new UsageError("add needs a name and an address, or a name, -- and a program: kelpie mcp add files -- npx -y some-server");
+  const server = await client.request<McpServer>("POST", "/v1/mcp-servers", {
+    body: { server_name, config: configOf(place, args, input) },
+  });
+  if (!input.flags.has("json")) program.terminal.note(`Added ${printable(server_name)} (${server.id})`);
+  await takeTools(client, server, input, program);
+}
+
+function configOf(place: string, args: readonly string[], { values, flags }: CommandInput): object {
+  const [variables, token] = [values.get("variables"), values.get("token-file")];
+  if (/^https?:\/\//.test(place)) {
+    if (args.length > 0 || variables !== undefined)
+      throw new UsageError("An address takes no arguments and no variables: those are a program's");
+    const mcp_server_type = flags.has("sse") ? "sse" : "streamable_http";
+    return { mcp_server_type, server_url: place, ...(token === undefined ? {} : { auth_token: read(token).trim() }) };
+  }
+  if (token !== undefined || flags.has("sse")) throw new UsageError("--token-file and --sse are for an address that begins with http");
+  return { mcp_server_type: "stdio", command: place, args, ...(variables === undefined ? {} : { env: parseEnv(read(variables)) }) };
+}
+
+async function tools(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
+  const { id } = await findServer(client, onePositional(input, "server"));
+  const found = await client.request<readonly { readonly id: string; readonly name: string; readonly description: string | null }[]>(
+    "GET",
+    `/v1/mcp-servers/${id}/tools`,
+  );
+  if (input.flags.has("json")) return terminal.line(JSON.stringify(found, null, 2));
+  const rows = found.map((tool) => [tool.name, tool.id, shorten(printable(tool.description ?? "").replaceAll("\n", " "), 80)]);
+  for (const line of table([["NAME", "ID", "SAYS"], ...rows])) terminal.line(line);
+}
+
+async function refresh(client: ApiClient, input: CommandInput, program: Program): Promise<void> {
+  await takeTools(client, await findServer(client, onePositional(input, "server")), input, program);
+}
+
+async function takeTools(client: ApiClient, server: McpServer, input: CommandInput, { terminal }: Program): Promise<void> {
+  let changes: Changes;
+  try {
+    changes = await client.request<Changes>("PATCH", `/v1/mcp-servers/${server.id}/refresh`);
+  } catch (error) {
+    // The server is there; what it needs is said in words.
+    if (error instanceof ApiError && (error.status === 409 || error.status === 502))
+      throw new CommandError(error.message, { cause: error });
+    throw error;
+  }
+  const found = await client.request<readonly unknown[]>("GET", `/v1/mcp-servers/${server.id}/tools`);
+  if (input.flags.has("json")) return terminal.line(JSON.stringify({ ...server, tools: found.length, ...changes }, null, 2));
+  terminal.line(`${printable(server.server_name)} has ${found.length} tools`);
+  for (const name of changes.updated) terminal.line(`changed: ${name}`);
+  for (const name of changes.deleted) terminal.line(`gone: ${name}`);
+}
+
+async function remove(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
+  const { id, server_name } = await findServer(client, onePositional(input, "server"));
+  await client.request("DELETE", `/v1/mcp-servers/${id}`);
+  if (input.flags.has("json")) terminal.line(JSON.stringify({ id, deleted: true }));
+  else terminal.note(`Removed ${printable(server_name)} and its tools (${id})`);
+}
+
+async function allServers(client: ApiClient): Promise<readonly McpServer[]> {
+  return await client.request<McpServer[]>("GET", "/v1/mcp-servers", { query: { limit: listMax, order: "asc" } });
+}
+
+async function findServer(client: ApiClient, nameOrId: string): Promise<McpServer> {
+  const server = (await allServers(client)).find(({ id, server_name }) => id === nameOrId || server_name === nameOrId);
+  if (server === undefined)
+    throw new CommandError(`There is no MCP server ${JSON.stringify(nameOrId)} at ${client.url}. kelpie mcp list shows those there are`);
+  return server;
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new CommandError(`The file ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
