@@ -7,7 +7,7 @@ export interface Failover {
   readonly milliseconds: number;
 }
 
-const probesPerFault = 3;
+const probesPerFault = 8;
 
 export class FaultLog {
   /** By kind. */

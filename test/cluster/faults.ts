@@ -44,8 +44,8 @@ export async function injectFaults(
 
 async function inject(kind: FaultKind, parts: FaultParts, random: RandomStream): Promise<void> {
   const node = random.pick(parts.nodes);
-  // Half of them are longer than it takes until the others say that a node is dead.
-  const milliseconds = random.between(1_000, 13_000) + (kind === "isolate" ? 4_000 : 0);
+  // Half of them are longer than it takes until the others say that a node is dead; an isolation nearly always is.
+  const milliseconds = random.between(1_000, 13_000) + (kind === "isolate" ? 6_000 : 0);
   const others = nodeNames.filter((name) => name !== node.name);
   const owner = { node: node.name, incarnation: node.incarnation };
   const lastingSeconds = `for ${(milliseconds / 1_000).toFixed(1)} s`;

@@ -6,7 +6,7 @@ import { type Call, type Kind, kinds, type ObjectReply } from "./objects.ts";
 
 /** After this long the clients go on to new objects: a history stays short enough to be checked. */
 const generationMilliseconds = 25_000;
-const objectsPerKind = 3;
+const objectsPerKind = 6;
 
 const changes: Readonly<Record<Kind, Call["method"]>> = { register: "write", counter: "add", list: "append" };
 
