@@ -2,7 +2,14 @@
 import { z } from "@hono/zod-openapi";
 import { transact } from "../../storage/transaction.ts";
 import { callbackPath, clientPath, McpConnectionError, type McpServerConfig } from "../../tools/mcp/mcp.ts";
-import { createMcpServer, listMcpServers, type McpServerRecord, readMcpServer, updateMcpServer } from "../../tools/mcp/server-record.ts";
+import {
+  createMcpServer,
+  getMcpServer,
+  listMcpServers,
+  type McpServerRecord,
+  readMcpServer,
+  updateMcpServer,
+} from "../../tools/mcp/server-record.ts";
 import type { ToolRecord } from "../../tools/tool-record.ts";
 import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound, unprocessable } from "../http-error.ts";
@@ -134,13 +141,14 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
         audit: "mcp_server.update",
       },
       async ({ params: { mcp_server_id }, body, project }) => {
-        const changes = {
-          ...(body.server_name == null ? {} : { server_name: body.server_name }),
-          ...(body.config == null ? {} : { config: body.config }),
-        };
-        const server = await transact(store, environment, (transaction) =>
-          updateMcpServer(transaction, environment, project, mcp_server_id, changes),
-        );
+        const server = await transact(store, environment, async (transaction) => {
+          const { config: stored } = await getMcpServer(transaction, project, mcp_server_id);
+          const changes = {
+            ...(body.server_name == null ? {} : { server_name: body.server_name }),
+            ...(body.config == null ? {} : { config: withStored(body.config, stored) }),
+          };
+          return await updateMcpServer(transaction, environment, project, mcp_server_id, changes);
+        });
         await refreshIfReachable(project, server);
         return serverView(server);
       },
@@ -236,18 +244,40 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
   ];
 }
 
+/** What stands in place of a value that is kept and not shown. */
+const mask = "********";
+
+/** What a client was shown and sends back is what is stored; for another place it has to be given again. */
+function withStored(given: McpServerConfig, stored: McpServerConfig): McpServerConfig {
+  if (!JSON.stringify(given).includes(JSON.stringify(mask))) return given;
+  if (placeOf(given) !== placeOf(stored))
+    throw unprocessable("body.config: what is hidden here goes to no other program or address: give its values again");
+  return unmasked(given, stored);
+}
+
+function placeOf(config: McpServerConfig): string {
+  return config.mcp_server_type === "stdio" ? JSON.stringify([config.command, config.args]) : config.server_url;
+}
+
+function unmasked<T>(given: T, stored: unknown): T {
+  if (given === mask) return (typeof stored === "string" ? stored : given) as T;
+  if (typeof given !== "object" || given === null || Array.isArray(given)) return given;
+  const values = (stored ?? {}) as { readonly [name: string]: unknown };
+  return Object.fromEntries(Object.entries(given).map(([name, value]) => [name, unmasked(value, values[name])])) as T;
+}
+
 /** Its token and the values of its variables and headers are not shown. */
 function serverView({ id, server_name, config: stored }: McpServerRecord): Record<string, unknown> {
   const hidden = (values: Readonly<Record<string, string>> | null | undefined): Record<string, string> | null =>
-    values == null ? null : Object.fromEntries(Object.keys(values).map((name) => [name, "********"]));
+    values == null ? null : Object.fromEntries(Object.keys(values).map((name) => [name, mask]));
   if (stored.mcp_server_type === "stdio") return { ...stored, env: hidden(stored.env), id, server_name };
   return {
     ...stored,
     auth_header: stored.auth_header ?? null,
-    auth_token: stored.auth_token ? "********" : null,
+    auth_token: stored.auth_token ? mask : null,
     custom_headers: hidden(stored.custom_headers),
     oauth_client:
-      stored.oauth_client == null ? null : { ...stored.oauth_client, client_secret: stored.oauth_client.client_secret ? "********" : null },
+      stored.oauth_client == null ? null : { ...stored.oauth_client, client_secret: stored.oauth_client.client_secret ? mask : null },
     id,
     server_name,
   };
