@@ -43,6 +43,12 @@ export class AuthorizationServer implements AsyncDisposable {
     this.#tokens.clear();
   }
 
+  /** Nothing opens anything any more. */
+  revokeAll(): void {
+    this.#tokens.clear();
+    this.#refreshes.clear();
+  }
+
   opens(token: string, resource: string): boolean {
     return this.#tokens.get(token)?.resource === resource;
   }

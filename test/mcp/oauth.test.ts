@@ -71,6 +71,12 @@ test("An owner authorizes Kelpie in a browser once; agents use the server, also 
   authorization.expireTokens();
   const second = await start(t, folder);
   assert.equal(await run(second.letta), "success");
+
+  // When nothing opens it any more, the owner is asked again, once for all calls.
+  authorization.revokeAll();
+  assert.deepEqual(await Promise.all([run(second.letta), run(second.letta), run(second.letta)]), ["error", "error", "error"]);
+  assert.equal((await fetch(await agree(await addressForPerson(second.letta, id!)))).status, 200);
+  assert.equal(await run(second.letta), "success");
   await second.close();
 
   assert.equal(statSync(join(folder, "data", "sealing-key")).mode & 0o777, 0o600);

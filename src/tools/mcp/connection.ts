@@ -5,17 +5,16 @@ import {
   type ElicitRequest,
   type ElicitResult,
   ProtocolError,
-  SdkError,
-  SdkErrorCode,
   SdkHttpError,
   SSEClientTransport,
   type Transport,
 } from "@modelcontextprotocol/client";
 import type { Cancel, Environment } from "../../environment/environment.ts";
 import { OutcomeUnknownError } from "../tool.ts";
-import { effectIdMeta, McpAuthorizationError, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
-import { HttpTransport, isStreamEnded } from "./http-transport.ts";
-import { mcpFetch, MessageTooLongError } from "./mcp-fetch.ts";
+import { effectIdMeta, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
+import { authorizationIn, describe, httpErrorIn, isLost, isUnknownToServer, isUnsent } from "./call-errors.ts";
+import { HttpTransport } from "./http-transport.ts";
+import { mcpFetch } from "./mcp-fetch.ts";
 import type { OAuthProvider } from "./oauth-provider.ts";
 import { type OfferedTool, offeredTools } from "./offered-tools.ts";
 import { StdioTransport } from "./stdio-transport.ts";
@@ -75,13 +74,7 @@ export class McpConnection {
 
   /** @throws {McpConnectionError} Certainly without effect. @throws {OutcomeUnknownError} @throws The reason of the signal. */
   async call(call: McpCall): Promise<CallToolResult> {
-    try {
-      return await this.#using((connected) => this.#call(connected, call));
-    } catch (error) {
-      // The server knows no such session, so it did nothing: the protocol asks for a new one.
-      if (!isSessionGone(error)) throw error;
-      return await this.#using((connected) => this.#call(connected, call));
-    }
+    return await this.#using((connected) => this.#call(connected, call));
   }
 
   /** Ends the connection, and what it started. Later calls are refused. */
@@ -139,6 +132,16 @@ export class McpConnection {
   }
 
   async #using<T>(work: (connected: Connected) => Promise<T>): Promise<T> {
+    try {
+      return await this.#usingOnce(work);
+    } catch (error) {
+      if (!isUnknownToServer(error)) throw error;
+      this.#options.authorization?.doubt();
+      return await this.#usingOnce(work);
+    }
+  }
+
+  async #usingOnce<T>(work: (connected: Connected) => Promise<T>): Promise<T> {
     this.#stopIdling();
     const connected = await (this.#connected ??= this.#connect());
     connected.uses++;
@@ -147,7 +150,7 @@ export class McpConnection {
       this.#failures = 0;
       return result;
     } catch (error) {
-      // A server that was started again knows nothing of the session: the next call begins a new one.
+      // What is wrong may be the session's: the next call begins a new one.
       if (httpErrorIn(error) !== undefined) this.#leave(connected);
       throw error;
     } finally {
@@ -280,43 +283,6 @@ function openTransport(config: McpServerConfig, authorization: OAuthProvider | u
   return config.mcp_server_type === "sse" ? new SSEClientTransport(url, options) : new HttpTransport(url, options);
 }
 
-/** Whether the request certainly did not arrive. */
-function isUnsent(error: unknown): boolean {
-  const code = error instanceof Error && error.cause instanceof Error ? (error.cause as NodeJS.ErrnoException).code : undefined;
-  return code !== undefined && ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"].includes(code);
-}
-
-/** Whether the request may have arrived without an answer coming back. */
-function isLost(error: unknown): boolean {
-  if (error instanceof SdkHttpError) return error.status >= 500;
-  if (error instanceof SdkError) return [SdkErrorCode.RequestTimeout, SdkErrorCode.ConnectionClosed].includes(error.code as SdkErrorCode);
-  if (error instanceof TypeError || error instanceof MessageTooLongError || isStreamEnded(error)) return true;
-  return (error as { code?: unknown }).code === "ECONNRESET";
-}
-
-/** 404 by the protocol; servers made with the first SDK say 400 and name the session. */
-function isSessionGone(error: unknown): boolean {
-  const http = httpErrorIn(error);
-  return http !== undefined && (http.status === 404 || (http.status === 400 && /session/i.test(http.message)));
-}
-
-function httpErrorIn(error: unknown): SdkHttpError | undefined {
-  for (let at: unknown = error; at instanceof Error; at = at.cause) if (at instanceof SdkHttpError) return at;
-  return undefined;
-}
-
-function authorizationIn(error: unknown): McpAuthorizationError | undefined {
-  for (let at: unknown = error; at instanceof Error; at = at.cause) if (at instanceof McpAuthorizationError) return at;
-  return undefined;
-}
-
 function describePlace(config: McpServerConfig): string {
   return config.mcp_server_type === "stdio" ? `the program ${config.command}` : config.server_url;
-}
-
-function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error instanceof SdkHttpError) return `HTTP ${error.status}: ${error.message}`.slice(0, 1_500);
-  const cause = error.cause instanceof Error && !error.message.includes(error.cause.message) ? `: ${error.cause.message}` : "";
-  return `${error.message}${cause}`.slice(0, 1_500);
 }

@@ -4,7 +4,7 @@
  * A server that answers 401 gets a token where there is one. Else a person has to agree: the connection fails with an
  * address for their browser, and once they have come back from there, with a code, the next one is made with a token.
  */
-import { timingSafeEqual } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import type {
   FetchLike,
   OAuthClientInformationContext,
@@ -69,9 +69,9 @@ export class OAuthProvider implements OAuthClientProvider {
   readonly #server: McpServerRecord;
   readonly #config: HttpConfig;
   #discovery: OAuthDiscoveryState | undefined;
-  #verifier = "";
-  #state = "";
-  #isResumed = false;
+  /** By the challenge that says it in an address: several calls may find out at once that they need a person. */
+  readonly #verifiers = new Map<string, string>();
+  #resumed: Pending | undefined;
 
   constructor(settings: AuthorizationSettings, project: string, server: McpServerRecord, config: HttpConfig) {
     this.#settings = settings;
@@ -92,9 +92,7 @@ export class OAuthProvider implements OAuthClientProvider {
       return pending === undefined ? stored : { ...stored, pending: undefined };
     });
     if (pending === undefined) return false;
-    this.#discovery = pending.discovery;
-    this.#verifier = pending.verifier;
-    this.#isResumed = true;
+    this.#resumed = pending;
     return true;
   }
 
@@ -113,7 +111,7 @@ export class OAuthProvider implements OAuthClientProvider {
 
   state(): string {
     const random = Buffer.from(this.#settings.environment.random.bytes(32)).toString("base64url");
-    return (this.#state = `${this.#server.id}.${random}`);
+    return `${this.#server.id}.${random}`;
   }
 
   async clientInformation(context?: OAuthClientInformationContext): Promise<StoredOAuthClientInformation | undefined> {
@@ -140,11 +138,11 @@ export class OAuthProvider implements OAuthClientProvider {
   }
 
   saveCodeVerifier(verifier: string): void {
-    this.#verifier = verifier;
+    this.#verifiers.set(challengeOf(verifier), verifier);
   }
 
   codeVerifier(): string {
-    return this.#verifier;
+    return this.#resumed!.verifier;
   }
 
   saveDiscoveryState(discovery: OAuthDiscoveryState): void {
@@ -153,7 +151,7 @@ export class OAuthProvider implements OAuthClientProvider {
 
   /** Only on the way back: at the beginning of each authorization the server is asked anew. */
   discoveryState(): OAuthDiscoveryState | undefined {
-    return this.#isResumed ? this.#discovery : undefined;
+    return this.#resumed?.discovery;
   }
 
   async invalidateCredentials(scope: "all" | "client" | "tokens" | "verifier" | "discovery"): Promise<void> {
@@ -168,17 +166,25 @@ export class OAuthProvider implements OAuthClientProvider {
 
   /** @throws {McpAuthorizationError} Always: a person has to go there. Whoever asks meanwhile is given the same address. */
   async redirectToAuthorization(url: URL): Promise<never> {
+    const [state, challenge] = [url.searchParams.get("state")!, url.searchParams.get("code_challenge")!];
+    const verifier = this.#verifiers.get(challenge)!;
+    this.#verifiers.delete(challenge);
     const wanted: Pending = {
-      state: this.#state,
-      verifier: this.#verifier,
+      state,
+      verifier,
       discovery: this.#discovery,
       url: url.href,
       begun_at: this.#now,
     };
     const { pending } = await this.#change((stored) =>
-      isFresh(stored.pending, this.#now) && scopeOf(stored.pending.url) === scopeOf(url.href) ? stored : { ...stored, pending: wanted },
+      isFresh(stored.pending, this.#now) && isSameQuestion(stored.pending.url, url) ? stored : { ...stored, pending: wanted },
     );
     throw new McpAuthorizationError(this.#server, pending!.url);
+  }
+
+  /** A token was refused that looked new: the next refusal asks for another. */
+  doubt(): void {
+    this.#refreshes.forget();
   }
 
   get #now(): number {
@@ -239,8 +245,14 @@ function isFresh(pending: Pending | undefined, now: number): pending is Pending 
   return pending !== undefined && now - pending.begun_at < mcpLimits.authorizationMilliseconds;
 }
 
-function scopeOf(url: string): string | null {
-  return new URL(url).searchParams.get("scope");
+/** Whether a person would be asked the same, and come back to the same place. */
+function isSameQuestion(pending: string, url: URL): boolean {
+  const { searchParams } = new URL(pending);
+  return ["client_id", "redirect_uri", "scope"].every((name) => searchParams.get(name) === url.searchParams.get(name));
+}
+
+function challengeOf(verifier: string): string {
+  return createHash("sha256").update(verifier).digest("base64url");
 }
 
 function sameText(left: string, right: string): boolean {

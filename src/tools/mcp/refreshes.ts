@@ -34,6 +34,11 @@ export class Refreshes {
     return token !== undefined && this.#refused.has(token);
   }
 
+  /** What was given is not as good as new after all. */
+  forget(): void {
+    this.#answers.clear();
+  }
+
   #refresh(token: string, fetch: () => Promise<Response>): Promise<Answer> {
     const answering = fetch().then(async (response) => {
       const text = await response.text();
