@@ -131,6 +131,23 @@ test("A message that waits for a node is tried again as soon as that is known to
   assert.equal(world.time.elapsed(), before);
 });
 
+test("A message that a node has not answered is sent on as soon as that is known to be dead", { timeout: 20_000 }, async () => {
+  const world = new LedgerCluster();
+  const [a, b] = await ups(world, "a", "b");
+  const id = world.ledgerAt(b!);
+  await world.until(send(a!, id, add("one")));
+  b!.pause();
+  const waiting = send<number>(a!, id, add("two"));
+  await world.time.advance(1_000);
+  await a!.cluster.membership.markDead(b!.cluster.node);
+  const before = world.time.elapsed();
+  assert.equal(await world.until(waiting), 2);
+  assert.ok(world.time.elapsed() - before < 100);
+  b!.resume();
+  await world.time.advance(3_000);
+  assert.deepEqual(await world.until(send(a!, id, read)), ["one", "two"]);
+});
+
 test("A paused node is fenced when it wakes: it answers no stale read and commits nothing", async () => {
   const world = new LedgerCluster();
   const [a, b] = await ups(world, "a", "b");

@@ -167,8 +167,8 @@ export class ClusterActors implements Actors, NodeSharing {
   }
 
   /** Members have come, changed or died: messages that wait for a node are tried again. */
-  membersChanged(): void {
-    this.#router.membersChanged();
+  membersChanged(died: readonly Member[]): void {
+    this.#router.membersChanged(died);
   }
 
   /** Where an actor was last seen is not to be believed any more: the next look for it reads its header. */

@@ -67,7 +67,7 @@ export function openCluster(options: ClusterOptions): Cluster {
   const calls = new CallTable();
   const listener: MembershipListener = {
     membersChanged: ({ up, died }) => {
-      actors.membersChanged();
+      actors.membersChanged(died);
       actors.runtime.slotsMoved({ early: died.length > 0 });
       if (placement.isUp && up.some((member) => member.node !== membership.node)) rebalancer.want();
     },

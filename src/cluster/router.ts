@@ -20,7 +20,7 @@ import { actorName, describeActor, validateActorId } from "../actors/actor-id.ts
 import type { ActorRuntime } from "../actors/actor-runtime.ts";
 import type { Environment } from "../environment/environment.ts";
 import { StoreUnavailableError } from "../storage/store.ts";
-import { type ClusterTimings, evictionMilliseconds, hopsMax } from "./cluster.ts";
+import { type ClusterTimings, evictionMilliseconds, hopsMax, type Member } from "./cluster.ts";
 import type { MemberPlacement } from "./cluster-placement.ts";
 import type { ActorLocator } from "./locator.ts";
 import {
@@ -80,6 +80,8 @@ export class Router {
   #waiting = 0;
   /** Aborts when the members have changed. */
   #change = new AbortController();
+  /** Messages on their way, by node: what ends the wait for its answer. */
+  readonly #sent = new Map<string, Set<(error: Error) => void>>();
 
   constructor(options: {
     readonly environment: Environment;
@@ -97,8 +99,10 @@ export class Router {
     this.#patience = 3 * evictionMilliseconds(options.timings);
   }
 
-  /** The members have changed: who waits for a node looks again. */
-  membersChanged(): void {
+  /** The members have changed: who waits for a node looks again, and the dead are not waited for. */
+  membersChanged(died: readonly Member[]): void {
+    for (const { node } of died)
+      for (const giveUp of this.#sent.get(node) ?? []) giveUp(new ReplyLostError(`Node ${node} has died before it answered`));
     if (this.#waiting === 0) return;
     this.#change.abort("The members have changed");
     this.#change = new AbortController();
@@ -147,13 +151,27 @@ export class Router {
     this.#environment.probe("cluster.forwarded");
     const { signal } = delivery;
     try {
-      return await delivery.there(member.address, {
+      const answer = delivery.there(member.address, {
         timeoutMilliseconds: Math.max(1, Math.floor(left)),
         hops: attempts.redirects,
         ...(signal === undefined ? {} : { signal }),
       });
+      return await this.#unlessDead(node, answer);
     } catch (error) {
       throw error instanceof RemoteError ? this.#errors.rebuild(error) : (error as Error);
+    }
+  }
+
+  /** The answer of a node. A connection to one that is cut off may be tried for seconds after it is known to be dead. */
+  async #unlessDead<T>(node: string, answer: Promise<T>): Promise<T> {
+    const death = Promise.withResolvers<never>();
+    const sent = this.#sent.get(node) ?? new Set();
+    this.#sent.set(node, sent.add(death.reject));
+    try {
+      return await Promise.race([answer, death.promise]);
+    } finally {
+      sent.delete(death.reject);
+      if (sent.size === 0) this.#sent.delete(node);
     }
   }
 
