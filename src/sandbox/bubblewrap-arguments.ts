@@ -7,6 +7,8 @@ export const inside = {
   workspace: "/workspace",
   temporary: "/tmp",
   runtime: "/opt/kelpie/bin/node",
+  /** Beside the PATH's folders, and with the name that shells of many uses go by. */
+  firstShell: "/opt/kelpie/first/sh",
   path: "/opt/kelpie/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 } as const;
 
@@ -52,6 +54,8 @@ export interface View {
   readonly temporary: string;
   /** A folder of the host with `passwd`, `group`, `hosts`, `nsswitch.conf` and `resolv.conf`. */
   readonly etc: string;
+  /** A shell of the host's that nobody may read, for the first process: the kernel lets nobody look into what runs it. */
+  readonly firstShell: string;
   /** The program that runs Kelpie, for tools in TypeScript. */
   readonly runtime: string;
   readonly mounts: readonly Mount[];
@@ -60,7 +64,10 @@ export interface View {
   readonly hasCgroup: boolean;
 }
 
-/** Up to the command. The filter of system calls is on descriptor 9, what bubblewrap says of itself on 4. */
+/**
+ * Words that run what is appended to them as the first process of new namespaces. The filter of system calls is on
+ * descriptor 9, what bubblewrap says of itself on 4.
+ */
 export function bubblewrapArguments(view: View): readonly string[] {
   const { mode, user, group, mounts } = view;
   return [
@@ -72,7 +79,7 @@ export function bubblewrapArguments(view: View): readonly string[] {
     ["--ro-bind", "/usr", "/usr", ...systemFolders()],
     configuration.flatMap((path) => ["--ro-bind-try", path, path]),
     ["passwd", "group", "hosts", "nsswitch.conf", "resolv.conf"].flatMap((name) => ["--ro-bind", `${view.etc}/${name}`, `/etc/${name}`]),
-    ["--ro-bind", view.runtime, inside.runtime],
+    ["--ro-bind", view.runtime, inside.runtime, "--ro-bind", view.firstShell, inside.firstShell],
     ["--proc", "/proc", "--dev", "/dev"],
     // Both are memory that somebody has to bound; /dev itself would take files too.
     ["--perms", "1777", "--size", String(sharedMemoryBytes), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"],
@@ -81,17 +88,20 @@ export function bubblewrapArguments(view: View): readonly string[] {
     mounts.flatMap(({ source, target, writable }) => [writable === true ? "--bind" : "--ro-bind", source, target]),
     ["--remount-ro", "/", "--"],
     prlimit(view),
-    mode === "root" ? becomeUser(user, group) : [],
   ].flat();
 }
 
 /** What `setpriv` needs to give the rest away. */
 const dropToUser = "--cap-drop ALL --cap-add CAP_SETUID --cap-add CAP_SETGID --cap-add CAP_SETPCAP".split(" ");
 
-/** A change of user forgets that a process is to end with its parent, so that is said again. */
-function becomeUser(user: number, group: number): readonly string[] {
+/**
+ * Words that run what is appended to them as the user of commands. The first process of the namespace stays root's, with no
+ * right but to become another: so no command gets at it, and bubblewrap's end still ends it, as one user's signal.
+ */
+export function becomeUser({ mode, user, group }: View): readonly string[] {
+  if (mode === "user-namespace") return [];
   const identity = ["--reuid", String(user), "--regid", String(group), "--clear-groups"];
-  return ["/usr/bin/setpriv", ...identity, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--pdeathsig", "KILL", "--"];
+  return ["/usr/bin/setpriv", ...identity, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"];
 }
 
 /** /bin and its like: links into /usr, or folders of their own on older systems. */
@@ -105,7 +115,7 @@ function systemFolders(): readonly string[] {
 
 /** Folders that lead to what is mounted. */
 function parents(mounts: readonly Mount[]): readonly string[] {
-  const paths = ["/var/tmp", inside.runtime, ...configuration, ...mounts.map(({ target }) => target)];
+  const paths = ["/var/tmp", inside.runtime, inside.firstShell, ...configuration, ...mounts.map(({ target }) => target)];
   const folders = paths.flatMap((path) => {
     const names = path.split("/").slice(1, -1);
     return names.map((_, index) => `/${names.slice(0, index + 1).join("/")}`);

@@ -4,12 +4,12 @@
  * Every command has namespaces of its own for processes, files, and what processes share; those of one sandbox share its
  * workspace, its `/tmp` and its network, so that one can serve on 127.0.0.1 what another asks for.
  */
-import { mkdirSync, mkdtempSync, realpathSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, realpathSync, writeFileSync } from "node:fs";
 import { chown, mkdir, readdir, realpath, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import type { Environment } from "../environment/environment.ts";
-import { bubblewrapArguments, inside, insideUser, reservedTargets } from "./bubblewrap-arguments.ts";
+import { becomeUser, bubblewrapArguments, inside, insideUser, reservedTargets } from "./bubblewrap-arguments.ts";
 import { type BubblewrapHost, findBubblewrap } from "./bubblewrap-host.ts";
 import { BubblewrapSandbox } from "./bubblewrap-sandbox.ts";
 import { Cgroup, removeStaleCgroups } from "./cgroup.ts";
@@ -35,9 +35,15 @@ import { WorkspaceFiles } from "./workspace-files.ts";
 const usersFirst = 1_900_000_000;
 const usersCount = 200_000_000;
 
+/** Then follows the process that has it. */
+const folderPrefix = "kelpie-sandboxes-";
+
 export interface BubblewrapOptions {
   readonly environment: Environment;
-  /** Where sandboxes have their files; by default a new folder among the temporary ones, which goes at the end. */
+  /**
+   * Where sandboxes have their files, in folders of their own; by default among the temporary ones. Several processes of a
+   * host may have the same; what those that were killed left there is removed.
+   */
   readonly folder?: string;
   readonly egress?: EgressProxy;
 }
@@ -47,7 +53,6 @@ export class BubblewrapBackend implements SandboxBackend {
   readonly #environment: Environment;
   readonly #host: BubblewrapHost;
   readonly #folder: string;
-  readonly #ownsFolder: boolean;
   readonly #networks: SandboxNetworks;
   readonly #sandboxes = new Set<BubblewrapSandbox>();
   readonly #workspaces = new Set<string>();
@@ -56,19 +61,21 @@ export class BubblewrapBackend implements SandboxBackend {
   static async open(options: BubblewrapOptions): Promise<BubblewrapBackend> {
     const host = await findBubblewrap();
     if ("problem" in host) throw new SandboxUnavailableError(`Cannot isolate code by processes: ${host.problem}`);
+    if (options.folder !== undefined) await removeStaleFolders(options.folder);
     return new BubblewrapBackend(options, host);
   }
 
   private constructor({ environment, folder, egress }: BubblewrapOptions, host: BubblewrapHost) {
     this.#environment = environment;
     this.#host = host;
-    this.#ownsFolder = folder === undefined;
-    this.#folder = folder ?? mkdtempSync(join(tmpdir(), "kelpie-sandboxes-"));
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    if (folder !== undefined) mkdirSync(folder, { recursive: true, mode: 0o700 });
+    this.#folder = mkdtempSync(join(folder ?? tmpdir(), `${folderPrefix}${process.pid}-`));
     writeFileSync(
       this.#seccompFile,
       seccompProgram({ architecture: process.arch === "arm64" ? "arm64" : "x64", sharedMemory: this.#hasCgroups }),
     );
+    copyFileSync("/bin/sh", this.#firstShell);
+    chmodSync(this.#firstShell, 0o111);
     if (!("problem" in host.cgroups)) removeStaleCgroups(host.cgroups);
     this.#networks = new SandboxNetworks(host, egress ?? new EgressProxy({ environment }));
     this.info = infoOf(host);
@@ -103,7 +110,8 @@ export class BubblewrapBackend implements SandboxBackend {
       if (spec.workspace !== undefined) await disk.look();
       const runtime = process.execPath;
       const hasCgroup = cgroup !== undefined;
-      const view = { mode: this.#host.mode, user, group, workspace, temporary, etc, runtime, mounts, bounds, hasCgroup };
+      const firstShell = this.#firstShell;
+      const view = { mode: this.#host.mode, user, group, workspace, temporary, etc, runtime, firstShell, mounts, bounds, hasCgroup };
       const owner = isRoot ? { user, group } : undefined;
       const sandbox: BubblewrapSandbox = new BubblewrapSandbox({
         environment: this.#environment,
@@ -113,7 +121,8 @@ export class BubblewrapBackend implements SandboxBackend {
         files: new WorkspaceFiles({ folder: workspace, workspace: inside.workspace, random, owner, disk }),
         disk,
         cgroup,
-        launcher: [...network.launcher, this.#host.bwrap, ...bubblewrapArguments(view)],
+        launcher: [...network.launcher, this.#host.bwrap, ...bubblewrapArguments(view), inside.firstShell],
+        becoming: becomeUser(view),
         seccompFile: this.#seccompFile,
         network,
         onClose: () => {
@@ -135,7 +144,7 @@ export class BubblewrapBackend implements SandboxBackend {
 
   async close(): Promise<void> {
     await Promise.all([...this.#sandboxes].map((sandbox) => sandbox.close()));
-    if (this.#ownsFolder) await removeFolder(this.#folder);
+    await removeFolder(this.#folder);
   }
 
   /** One sandbox at a time: two would count and end each other's files. */
@@ -179,8 +188,21 @@ export class BubblewrapBackend implements SandboxBackend {
     return !("problem" in this.#host.cgroups);
   }
 
+  get #firstShell(): string {
+    return join(this.#folder, "first-shell");
+  }
+
   get #seccompFile(): string {
     return join(this.#folder, "seccomp.bpf");
+  }
+}
+
+/** Of processes that are gone. */
+async function removeStaleFolders(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => []); // It is made later.
+  for (const name of names) {
+    const owner = name.startsWith(folderPrefix) ? Number.parseInt(name.slice(folderPrefix.length)) : Number.NaN;
+    if (owner > 0 && !existsSync(`/proc/${owner}`)) await removeFolder(join(folder, name));
   }
 }
 

@@ -30,6 +30,7 @@ export interface BubblewrapSandboxParts {
   readonly disk: DiskWatch;
   readonly cgroup: Cgroup | undefined;
   readonly launcher: readonly string[];
+  readonly becoming: readonly string[];
   readonly seccompFile: string;
   readonly network: SandboxNetwork | undefined;
   onClose(): void;
@@ -124,10 +125,11 @@ export class BubblewrapSandbox implements Sandbox {
   }
 
   #prepareOne(): PreparedCommand {
-    const { cgroup, environment, launcher, seccompFile } = this.#parts;
+    const { becoming, cgroup, environment, launcher, seccompFile } = this.#parts;
     return new PreparedCommand({
       clock: environment.clock,
       launcher,
+      becoming,
       seccompFile,
       joinFiles: cgroup?.joinFiles ?? [],
       memoryKills: () => cgroup?.memoryKills() ?? 0,

@@ -95,13 +95,17 @@ function isWritable(folder: string): boolean {
   }
 }
 
-/** Removes the groups of processes that are gone. */
+/**
+ * Removes the groups of processes that are gone. One that was killed just while it made namespaces may have left in its group
+ * a bubblewrap that waits for it.
+ */
 export function removeStaleCgroups(parent: CgroupParent): void {
   for (const folder of foldersOf(parent))
     for (const name of readdirSync(folder)) {
       const owner = namePattern.exec(name)?.[1];
       if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
       try {
+        killAll(join(folder, name, "cgroup.procs"));
         rmdirSync(join(folder, name));
       } catch {
         // It has processes that are about to end, or somebody else removed it.
@@ -111,6 +115,10 @@ export function removeStaleCgroups(parent: CgroupParent): void {
 
 function foldersOf(parent: CgroupParent): readonly string[] {
   return parent.version === 2 ? [parent.folder] : [...new Set(Object.values(parent.folders))];
+}
+
+function killAll(file: string): void {
+  for (const pid of readFileSync(file, "utf8").split("\n")) if (pid !== "") new HostProcess(Number(pid)).kill();
 }
 
 export class Cgroup {
@@ -143,8 +151,7 @@ export class Cgroup {
 
   /** Ends what is left in it, which should be nothing. */
   kill(): void {
-    for (const pid of new Set(this.joinFiles.flatMap((file) => readFileSync(file, "utf8").trim().split("\n"))))
-      if (pid !== "") new HostProcess(Number(pid)).kill();
+    for (const file of this.joinFiles) killAll(file);
   }
 
   /** After its last process has ended. The kernel may take a moment to see that. */

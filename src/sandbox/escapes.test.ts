@@ -197,7 +197,7 @@ const attempts = (host: Host): readonly Attempt[] => [
     name: "Kelpie's environment",
     by: namespaces,
     script: "cat /proc/*/environ | tr '\\0' '\\n' | grep KELPIE_ESCAPE && echo ESCAPED; echo none",
-    says: /^none$/,
+    says: /^none$/m,
   },
   {
     name: "Kelpie's descriptors",
@@ -237,9 +237,9 @@ const attempts = (host: Host): readonly Attempt[] => [
   { name: "control groups", by: view, script: "ls /sys/fs/cgroup && echo ESCAPED", says: /No such file/ },
   {
     name: "the memory of the namespace's first process",
-    by: "it is one of the sandbox's own",
-    script: `perl -e 'open(my $m, "+<", "/proc/1/mem") or die "$!"; seek($m, 0x1000, 0); print $m "x"; close($m) and print "ESCAPED"; print "$!"'`,
-    says: /./,
+    by: "rights of files",
+    script: `perl -e 'open(my $m, "+<", "/proc/1/mem") or die "$!"; print "ESCAPED"'`,
+    says: /Permission denied/,
   },
 
   {
@@ -366,7 +366,12 @@ const attempts = (host: Host): readonly Attempt[] => [
   },
   { name: "an endless output", by: bound, script: "cat /dev/zero", says: /output-limit/ },
   { name: "an endless output of errors", by: bound, script: "yes >&2", says: /output-limit/ },
-  { name: "a core dump", by: bound, script: "ulimit -c unlimited; (kill -SEGV $$); ls; ulimit -Hc", says: /./ },
+  {
+    name: "a core dump, also to a program of the host",
+    by: bound,
+    script: "ulimit -c unlimited; sh -c 'kill -SEGV $$'; ls core* && echo ESCAPED; grep 'core file' /proc/self/limits",
+    says: /^Max core file size +1 +1 /m,
+  },
 ];
 
 function memfd(): string {

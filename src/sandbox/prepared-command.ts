@@ -1,5 +1,6 @@
 /**
- * A sandboxed process that is ready for its command: the namespaces are made, and a shell in them waits to be told what to run. So a command starts in the time of a fork, and nothing of it is known before.
+ * A sandboxed process that is ready for its command: the namespaces are made, and a shell in them waits to be told what
+ * to run. So a command starts in the time of a fork, and nothing of it is known before.
  *
  * The shell is the first process of its namespace. It reads its orders on descriptor 0 and has the command's standard input
  * on 3, where it says that it is there. It collects processes whose parents have ended, and when the command ends, so does
@@ -17,13 +18,13 @@ import { quote, quoteAll } from "./shell.ts";
 
 const readyMilliseconds = 10_000;
 const errorBytesMax = 4_096;
-/** What the shell ends with if the folder is not there. */
-const noFolderCode = 125;
 
 export interface PreparedCommandOptions {
   readonly clock: Clock;
-  /** Words that run what is appended to them, in the namespaces. */
+  /** Words that run the shell in new namespaces. */
   readonly launcher: readonly string[];
+  /** Words that run what is appended to them as the user of commands. */
+  readonly becoming: readonly string[];
   readonly seccompFile: string;
   /** A process that writes "0" into each is in the sandbox's control groups. */
   readonly joinFiles: readonly string[];
@@ -43,7 +44,7 @@ export class PreparedCommand {
     this.#options = options;
     const { launcher, joinFiles, seccompFile } = options;
     const joins = joinFiles.map((file) => `echo 0 >${quote(file)} && `).join("");
-    const start = `${joins}exec ${quoteAll([...launcher, "/bin/sh"])} 9<${quote(seccompFile)}`;
+    const start = `${joins}exec ${quoteAll(launcher)} 9<${quote(seccompFile)}`;
     this.#child = spawn("/bin/sh", ["-c", start], { env: {}, cwd: "/", stdio: [...stdio()], detached: true });
     this.ready = this.#awaitReady();
     // Whoever awaits it later hears of it then.
@@ -59,10 +60,10 @@ export class PreparedCommand {
 
   /** After `ready`, once. */
   run(command: CheckedCommand): RunningCommand {
-    const { clock, memoryKills } = this.#options;
+    const { becoming, clock, memoryKills } = this.#options;
     const child = this.#child;
     const variables = Object.entries(command.environment).map(([name, value]) => `${name}=${value}`);
-    const words = quoteAll(["/usr/bin/env", "-i", ...variables, ...command.argv]);
+    const words = quoteAll([...becoming, "/usr/bin/env", "-C", command.folder, "-i", ...variables, ...command.argv]);
     const killsBefore = memoryKills();
     const running = new RunningCommand({
       clock,
@@ -77,12 +78,7 @@ export class PreparedCommand {
       wasOutOfMemory: () => memoryKills() > killsBefore,
     });
     // What a shell says of a child that a signal has ended is not the command's.
-    const orders = [
-      `cd -- ${quote(command.folder)} || exit ${noFolderCode}`,
-      "exec 4>&2 2>/dev/null",
-      `(exec ${words} <&3 3<&- 2>&4 4>&-)`,
-      "exit $?",
-    ];
+    const orders = ["exec 4>&2 2>/dev/null", `(exec ${words} <&3 3<&- 2>&4 4>&-)`, "exit $?"];
     child.stdin!.end(orders.join("\n") + "\n");
     return running;
   }
