@@ -78,7 +78,7 @@ function ownFolder(mounts: string, own: string, controller: Controller | undefin
     if (path === undefined || root === undefined || point === undefined) continue;
     // In a container the mount shows only a part of the hierarchy.
     if (root !== "/" && path !== root && !path.startsWith(`${root}/`)) continue;
-    const folder = join(point, root === "/" ? path : path.slice(root.length));
+    const folder = join(point, path.slice(root === "/" ? 1 : root.length));
     if (existsSync(folder)) return folder;
   }
   return undefined;
@@ -118,7 +118,8 @@ function foldersOf(parent: CgroupParent): readonly string[] {
 }
 
 function killAll(file: string): void {
-  for (const pid of readFileSync(file, "utf8").split("\n")) if (pid !== "") new HostProcess(Number(pid)).kill();
+  // Somebody else may have removed it.
+  for (const pid of (existsSync(file) ? readFileSync(file, "utf8") : "").split("\n")) if (pid !== "") new HostProcess(Number(pid)).kill();
 }
 
 export class Cgroup {
