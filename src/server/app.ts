@@ -64,6 +64,13 @@ export function createApp(services: Services, options: AppOptions = {}): App {
   const document = openApiDocument(endpoints);
   router.get("/openapi.json", () => jsonResponse(200, document()));
   router.get("/v1/openapi.json", () => jsonResponse(200, document()));
+  let mcp: Promise<(request: Request) => Promise<Response>> | undefined;
+  router.all("/mcp", async (context) => {
+    // Loaded when it is asked for: it would make every start slower.
+    mcp ??= import("./mcp/mcp-endpoint.ts").then(({ mcpEndpoint }) => mcpEndpoint(services, closing));
+    const answer = await mcp;
+    return await answer(context.req.raw);
+  });
   router.notFound((context) => errorResponse(wrongMethod(context) ?? noSuchPath(), environment, context.req.raw));
   router.onError((error, context) => {
     const request = context.req.raw;

@@ -50,6 +50,12 @@ function foreignHost(request: RequestHead): HttpError | undefined {
   return undefined;
 }
 
+/** Whether a page of `origin` belongs to this machine, or to the host that the request was sent to. */
+export function isOwnPage(origin: string, url: string): boolean {
+  const host = hostOf(origin);
+  return isLoopbackName(host) || (host !== "" && host === hostOf(url));
+}
+
 /** The host of a URL, without its port; empty for `null`, the origin of sandboxed pages. */
 function hostOf(url: string): string {
   return /^[a-z]+:\/\/(\[[^\]]*\]|[^/:?#]*)/i.exec(url)?.[1]?.toLowerCase() ?? "";
