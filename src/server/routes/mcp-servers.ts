@@ -15,7 +15,7 @@ import { type Endpoint, endpoint } from "../endpoint.ts";
 import { notFound, unprocessable } from "../http-error.ts";
 import { pageOf } from "../paging.ts";
 import { runTool } from "../run-tool.ts";
-import { idOf, optional, pageQuery } from "../schemas/common.ts";
+import { anyObject, idOf, nullable, optional, pageQuery } from "../schemas/common.ts";
 import { toolResultSchema, toolRunBody, toolSchema } from "../schemas/tool.ts";
 import type { Services } from "../services.ts";
 
@@ -54,6 +54,16 @@ const serverSchema = z
 const changesSchema = z
   .object({ added: z.array(z.string()), updated: z.array(z.string()), deleted: z.array(z.string()) })
   .openapi("MCPServerResyncResult");
+
+const offerSchema = z
+  .object({
+    name: z.string(),
+    description: nullable(z.string()),
+    json_schema: anyObject,
+    effect: z.enum(["readOnly", "idempotent", "once"]),
+    state: z.enum(["new", "taken", "changed", "gone"]),
+  })
+  .openapi("MCPToolOffer");
 
 /** What an authorization server sends a browser back with. */
 const callbackFields = ["state", "code", "iss", "error", "error_description", "error_uri"] as const;
@@ -178,6 +188,17 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
         audit: "mcp_server.refresh",
       },
       async ({ params: { mcp_server_id }, project }) => await mcp.refresh(project, mcp_server_id),
+    ),
+    endpoint(
+      {
+        method: "get",
+        path: "/v1/mcp-servers/{mcp_server_id}/offer",
+        summary: "Asks an MCP server for its tools as they are now, and takes none. Kelpie's own",
+        tag,
+        params,
+        response: z.array(offerSchema),
+      },
+      async ({ params: { mcp_server_id }, project }) => await mcp.offered(project, mcp_server_id),
     ),
     endpoint(
       {

@@ -72,8 +72,26 @@ test("A tool that its server has changed is not called until its owner takes it 
   const refused = await call("echo", { text: "b" });
   assert.equal(refused.status, "error");
   assert.match(refused.text, /child__echo is another tool than its owner took/);
+  const [offer] = await mcp.offered(project, serverId);
+  assert.deepEqual([offer!.name, offer!.state], ["child__echo", "changed"]);
+  assert.match((await call("echo", { text: "b" })).text, /is another tool/, "to look at it takes nothing");
   assert.deepEqual((await mcp.refresh(project, serverId)).updated, ["child__echo"]);
   assert.equal((await call("echo", { text: "c" })).status, "success");
+});
+
+test("Whoever asks what a server offers sees what is new, taken, changed and gone, and nothing is taken", async (t) => {
+  const { store, mcp, serverId } = await setUp(t, "good");
+  const states = async (): Promise<object> =>
+    Object.fromEntries((await mcp.offered(project, serverId)).map(({ name, state, effect }) => [name, `${state} ${effect}`]));
+  assert.deepEqual(await states(), { child__echo: "new once", child__meta: "new readOnly" });
+  assert.deepEqual(await mcp.list(project, serverId), []);
+  await mcp.refresh(project, serverId);
+  assert.deepEqual(await states(), { child__echo: "taken once", child__meta: "taken readOnly" });
+  const config = { mcp_server_type: "stdio" as const, command: process.execPath, args: [program, "has bad tools"] };
+  await transact(store, environment, (transaction) => updateMcpServer(transaction, environment, project, serverId, { config }));
+  const after = Object.values(await states());
+  assert.deepEqual([after.includes("new once"), after.at(-1)], [true, "gone readOnly"]);
+  assert.equal((await mcp.list(project, serverId)).length, 2);
 });
 
 test("Tools that no agent can have are left out; the others are bounded and keep their names apart", async (t) => {

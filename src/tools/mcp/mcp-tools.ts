@@ -1,16 +1,14 @@
 /** The tools of MCP servers as tools of a project: taken from their servers, pinned, and called there. */
-import { createHash } from "node:crypto";
 import { decodeJson, type Json } from "../../base/json.ts";
 import { type Tuple, tupleRange } from "../../base/tuple.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { Store } from "../../storage/store.ts";
 import { transact, type Transaction } from "../../storage/transaction.ts";
-import type { EffectClass, OutsideTool, ToolResult } from "../tool.ts";
+import type { OutsideTool, ToolResult } from "../tool.ts";
 import {
   deleteTool,
   getTool,
   insertTool,
-  newTool,
   readTools,
   replaceTool,
   returnCharactersMax,
@@ -24,23 +22,20 @@ import { mcpLimits, type McpToolInfo } from "./mcp.ts";
 import { resultText } from "./result-text.ts";
 import { deleteMcpServer, type McpServerRecord, readMcpServer, readMcpServers } from "./server-record.ts";
 import { mcpToolName } from "./tool-name.ts";
-
-/** Whose tool a record is, in its `metadata_`. */
-interface Origin {
-  readonly server_id: string;
-  readonly server_name: string;
-  /** The server's own name for it. */
-  readonly tool_name: string;
-  /** Of what its owner took (P2). */
-  readonly pin: string;
-  readonly effect: Exclude<EffectClass, "state">;
-}
+import { type Origin, originOf, pinOf, toRecord } from "./tool-origin.ts";
 
 /** What became of a project's tools when a server was asked for its own. By their names in the project. */
 export interface McpChanges {
   readonly added: readonly string[];
   readonly updated: readonly string[];
   readonly deleted: readonly string[];
+}
+
+/** A tool as its server offers it now, beside what its project took. */
+export interface McpOffer extends Pick<ToolRecord, "name" | "description" | "json_schema"> {
+  readonly effect: Origin["effect"];
+  /** `gone`: it was taken, and is offered no more. */
+  readonly state: "new" | "taken" | "changed" | "gone";
 }
 
 export interface McpSettings extends AuthorizationSettings {
@@ -103,6 +98,20 @@ export class McpTools implements AsyncDisposable {
     return changes;
   }
 
+  /** What a refresh would take. Changes nothing. @throws As `refresh`. */
+  async offered(project: string, serverId: string): Promise<McpOffer[]> {
+    const server = await readMcpServer(this.#store, project, serverId);
+    const wanted = (await this.#connection(project, server).tools()).map((info) => toRecord(this.#environment, server, info));
+    const left = new Map((await this.list(project, serverId)).map((record) => [originOf(record)!.tool_name, record]));
+    const offers = wanted.map((record) => {
+      const { tool_name } = originOf(record)!;
+      const taken = left.get(tool_name);
+      left.delete(tool_name);
+      return toOffer(record, taken === undefined ? "new" : isSameTool(taken, record) ? "taken" : "changed");
+    });
+    return [...offers, ...[...left.values()].map((record) => toOffer(record, "gone"))];
+  }
+
   /** The tools that a project has of a server, in the order of their names. */
   async list(project: string, serverId: string): Promise<ToolRecord[]> {
     const taken = await this.#taken(project, serverId);
@@ -156,7 +165,7 @@ export class McpTools implements AsyncDisposable {
       if (pinOf(offered) === pin) return undefined;
       return (
         `${record.name} is another tool than its owner took: the MCP server ${server.server_name} has changed what it says of it. ` +
-        `Its owner can look at it and take it again: PATCH /v1/mcp-servers/${server.id}/refresh`
+        `Its owner can look at it (GET /v1/mcp-servers/${server.id}/offer) and take it again (PATCH /v1/mcp-servers/${server.id}/refresh)`
       );
     };
     const result = await this.#connection(project, server).call({ tool: tool_name, refusal, ...call });
@@ -201,7 +210,7 @@ export class McpTools implements AsyncDisposable {
       transaction.set(key, { tool_name: info.name, tool_id: wanted.id } satisfies Taken);
       return ["added", wanted.name];
     }
-    if (originOf(before)?.pin === originOf(wanted)!.pin && before.name === wanted.name) return [undefined, before.name];
+    if (isSameTool(before, wanted)) return [undefined, before.name];
     const { name, description, json_schema, metadata_, tags, updated_at } = wanted;
     await replaceTool(transaction, project, before, { ...before, name, description, json_schema, metadata_, tags, updated_at });
     return ["updated", name];
@@ -229,29 +238,13 @@ function takenKey(project: string, serverId: string, toolName: string): Tuple {
   return [...takenPrefix(project, serverId), toolName];
 }
 
-function toRecord(environment: Environment, server: McpServerRecord, info: McpToolInfo): ToolRecord {
-  const name = mcpToolName(server.server_name, info.name);
-  const { readOnlyHint, idempotentHint } = info.annotations;
-  const effect = readOnlyHint === true ? "readOnly" : idempotentHint === true ? "idempotent" : "once";
-  const origin: Origin = { server_id: server.id, server_name: server.server_name, tool_name: info.name, pin: pinOf(info), effect };
-  const json_schema = { name, description: info.description, parameters: info.inputSchema as Json };
-  return {
-    ...newTool(environment, { json_schema, source_type: "json", tags: [`mcp:${server.server_name}`] }),
-    tool_type: "external_mcp",
-    source_type: null,
-    metadata_: { mcp: { ...origin } },
-  };
+function isSameTool(left: ToolRecord, right: ToolRecord): boolean {
+  return originOf(left)?.pin === originOf(right)?.pin && left.name === right.name;
 }
 
-function originOf(record: ToolRecord): Origin | undefined {
-  return record.tool_type === "external_mcp" ? (record.metadata_["mcp"] as Origin | undefined) : undefined;
-}
-
-/** Of all that a model and an owner are told of a tool. */
-function pinOf({ name, description, inputSchema, annotations }: McpToolInfo): string {
-  return createHash("sha256")
-    .update(JSON.stringify([name, description, inputSchema, annotations]))
-    .digest("hex");
+function toOffer(record: ToolRecord, state: McpOffer["state"]): McpOffer {
+  const { name, description, json_schema } = record;
+  return { name, description, json_schema, effect: originOf(record)!.effect, state };
 }
 
 async function findTool(transaction: Transaction, project: string, id: string): Promise<ToolRecord | undefined> {
