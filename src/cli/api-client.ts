@@ -43,6 +43,11 @@ export class ApiClient {
     this.#key = key;
   }
 
+  /** The headers that show the key. */
+  get authorization(): Record<string, string> {
+    return this.#key === undefined ? {} : { authorization: `Bearer ${this.#key}` };
+  }
+
   /** @throws {ServerUnreachableError} @throws {ApiError} */
   async request<T>(
     method: string,
@@ -85,8 +90,7 @@ export class ApiClient {
   ): Promise<Response> {
     const url = new URL(this.url + path);
     for (const [name, value] of Object.entries(options.query ?? {})) if (value !== undefined) url.searchParams.append(name, String(value));
-    const headers: Record<string, string> = { accept: "application/json, text/event-stream" };
-    if (this.#key !== undefined) headers.authorization = `Bearer ${this.#key}`;
+    const headers: Record<string, string> = { accept: "application/json, text/event-stream", ...this.authorization };
     if (options.body !== undefined) headers["content-type"] = "application/json";
     let response: Response;
     try {
@@ -98,7 +102,7 @@ export class ApiClient {
       });
     } catch (error) {
       if (options.signal?.aborted === true) throw error;
-      throw new ServerUnreachableError(`No Kelpie answers at ${this.url}: ${causeOf(error)}`, { cause: error });
+      throw new ServerUnreachableError(unreachable(this.url, error), { cause: error });
     }
     if (!response.ok) throw new ApiError(response.status, await refusalOf(response, method, path));
     return response;
@@ -107,10 +111,19 @@ export class ApiClient {
 
 /** The reason that a server gives, in any of the shapes of the API's errors. */
 async function refusalOf(response: Response, method: string, path: string): Promise<string> {
-  const text = await response.text().catch(() => "");
-  const said = messageIn(text);
-  if (response.status === 401) return `${said}: set KELPIE_API_KEY to the key of this server`;
+  const said = refusalText(response.status, await response.text().catch(() => ""));
   return said === "" ? `${method} ${path} was answered with ${response.status} and no reason` : said;
+}
+
+/** What the body of a refusal says, and how to get over it. */
+export function refusalText(status: number, body: string): string {
+  const said = messageIn(body);
+  return status === 401 ? `${said}: set KELPIE_API_KEY to the key of this server` : said;
+}
+
+/** Why there was no answer at all. */
+export function unreachable(url: string, error: unknown): string {
+  return `No Kelpie answers at ${url}: ${causeOf(error)}`;
 }
 
 function messageIn(text: string): string {

@@ -30,17 +30,18 @@ const verbs: Readonly<Record<string, (client: ApiClient, input: CommandInput, pr
   tools,
   refresh,
   remove,
+  serve,
 };
 /** As many as the API lists at once. */
 const listMax = 1_000;
 
 export const mcpCommand: Command = {
   name: "mcp",
-  summary: "List, add, refresh and remove MCP servers",
+  summary: "List, add, refresh and remove MCP servers; be one",
   usage:
-    "list | add <name> <url> | add <name> -- <program> [arguments] | tools <server> | refresh <server> | remove <server>   (a server is named by its id or its name)",
+    "list | add <name> <url> | add <name> -- <program> [arguments] | tools <server> | refresh <server> | remove <server> | serve   (a server is named by its id or its name)",
   description:
-    "the MCP servers of a running Kelpie. Their tools are taken when they are added, and again by refresh: look at what they say of themselves, agents are told it",
+    "the MCP servers of a running Kelpie. Their tools are taken when they are added, and again by refresh: look at what they say of themselves, agents are told it. serve is for the other direction: an MCP host starts it, and has the agents of a running Kelpie as its tools",
   options: [
     // Node takes --env-file for its own.
     { name: "variables", value: "path", meaning: "add: a file with variables of the program, as lines NAME=value" },
@@ -55,13 +56,14 @@ export const mcpCommand: Command = {
     "kelpie mcp tools files",
     "kelpie mcp refresh issues",
     "kelpie mcp remove files",
+    "kelpie mcp serve",
   ],
   async run(input, program) {
     const verb = input.positionals[0] ?? "list";
     const action = verbs[verb];
     if (action === undefined)
       throw new UsageError(
-        `kelpie mcp cannot ${JSON.stringify(verb)}: it can list, add, refresh and remove servers, and list their tools.${suggestion(verb, Object.keys(verbs))}`,
+        `kelpie mcp cannot ${JSON.stringify(verb)}: it can list, add, refresh and remove servers, list their tools, and serve.${suggestion(verb, Object.keys(verbs))}`,
       );
     await action(clientFor(input, program), input, program);
     return exitCodes.ok;
@@ -141,6 +143,13 @@ async function remove(client: ApiClient, input: CommandInput, { terminal }: Prog
   await client.request("DELETE", `/v1/mcp-servers/${id}`);
   if (input.flags.has("json")) terminal.line(JSON.stringify({ id, deleted: true }));
   else terminal.note(`Removed ${printable(server_name)} and its tools (${id})`);
+}
+
+async function serve(client: ApiClient, input: CommandInput, program: Program): Promise<void> {
+  if (input.positionals.length > 1) throw new UsageError(`serve takes no argument, and got ${JSON.stringify(input.positionals[1])}`);
+  // Loaded only when needed: no other command speaks the protocol itself.
+  const { bridgeMcp } = await import("./mcp-bridge.ts");
+  await bridgeMcp(client, program);
 }
 
 async function allServers(client: ApiClient): Promise<readonly McpServer[]> {

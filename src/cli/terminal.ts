@@ -23,6 +23,11 @@ export class Terminal {
     this.#hasColors = options.hasColors;
   }
 
+  /** Standard output, for what writes a protocol there. */
+  get output(): Writable {
+    return this.#out;
+  }
+
   static silent(): Terminal {
     const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
     return new Terminal({ out: nowhere, error: nowhere, hasColors: false });

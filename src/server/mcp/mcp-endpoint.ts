@@ -106,7 +106,8 @@ export function mcpEndpoint(services: Services, closing: AbortSignal): (request:
     return `${detail ?? inner?.message ?? "It failed"}${status === 500 && trace_id !== undefined ? ` (trace ${trace_id})` : ""}`;
   }
 
-  const handler = createMcpHandler(server, { maxRequestBodySize: bodyBytesMax });
+  // Always as a stream: its pings keep clients and proxies from giving up on an agent that takes long.
+  const handler = createMcpHandler(server, { maxRequestBodySize: bodyBytesMax, responseMode: "sse" });
   closing.addEventListener("abort", () => void handler.close(), { once: true });
   return async (request) => {
     const origin = request.headers.get("origin");
