@@ -118,12 +118,13 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const { store, actors, cluster } = node;
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
+  const sealingKey = openSealingKey(environment, options.sealingKey, node.place);
   let servedUrl: string | undefined;
   const mcp = opened.use(
     new McpTools({
       store,
       environment,
-      sealingKey: openSealingKey(environment, options.sealingKey, node.place),
+      sealingKey,
       publicUrl: () => options.publicUrl ?? servedUrl,
       elicit: options.elicit,
     }),
@@ -131,7 +132,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   tools.addSource("external_mcp", (record) => mcp.tool(record));
   const sourceTools = opened.use(openSourceTools(environment));
   for (const type of ["custom", "letta_builtin"] as const) tools.addSource(type, (record) => sourceTools.tool(record));
-  const agents = createAgents({ store, environment, models, tools, actors, callback: postCallback });
+  const agents = createAgents({ store, environment, models, tools, actors, sealingKey, callback: postCallback });
   opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);
   const providers = new StoredProviders({ store, environment, models }, defaultProject);

@@ -6,9 +6,11 @@ import { checkTags, checkText, coreBytesDefault, DuplicateBlockLabelError } from
 import { entityBytesMax, fitsOneRow, type Page } from "../storage/collection.ts";
 import { transact, type Transaction } from "../storage/transaction.ts";
 import { baseToolNames, multiAgentToolNames } from "../tools/base-tools.ts";
+import { deletePolicy } from "../tools/policy-record.ts";
 import { findToolByName, getTool, type ToolRecord } from "../tools/tool-record.ts";
 import { defaultToolRules, parseToolRules, type ToolRule } from "../tools/tool-rules.ts";
 import { activityKey, agentOf, agents, AgentNotFoundError, type AgentRecord, type AgentType } from "./agent.ts";
+import { openSecrets, sealSecrets, type Secrets } from "./agent-secrets.ts";
 import { agentName, defaultSystemPrompt } from "./agent-defaults.ts";
 import type { AgentEnvironment } from "./conversation-environment.ts";
 import { unindexAgent } from "./message-index.ts";
@@ -25,8 +27,8 @@ export class InvalidAgentError extends Error {
 
 type Settable = Omit<
   AgentRecord,
-  "id" | "created_at" | "updated_at" | "created_by_id" | "last_updated_by_id" | "archive_ids" | "tool_rules"
->;
+  "id" | "created_at" | "updated_at" | "created_by_id" | "last_updated_by_id" | "archive_ids" | "tool_rules" | "secrets"
+> & { readonly secrets: Secrets };
 
 /**
  * Fields of a new agent; absent ones get Letta's defaults, and `core_bytes_max` Kelpie's: 32 KB for all blocks together.
@@ -97,7 +99,7 @@ export class AgentDirectory {
         block_ids: blocks.map((block) => block.id),
         tool_ids: tools.map((tool) => tool.id),
         tool_rules: withApprovals(rules, tools),
-        secrets: create.secrets ?? {},
+        secrets: sealSecrets(this.#agents, project, id, create.secrets ?? {}),
         archive_ids: [],
         identity_ids: create.identity_ids ?? [],
         source_ids: create.source_ids ?? [],
@@ -138,17 +140,24 @@ export class AgentDirectory {
       const blocks = update.block_ids === undefined ? undefined : await this.#existingBlocks(transaction, project, update.block_ids);
       const tools = update.tool_ids === undefined ? undefined : await existingTools(transaction, project, update.tool_ids);
       if (blocks !== undefined) checkBlocks(blocks, before.core_bytes_max);
-      const fields = Object.fromEntries(Object.entries(update).filter(([, value]) => value !== undefined));
+      const { secrets, ...plain } = update;
+      const fields = Object.fromEntries(Object.entries(plain).filter(([, value]) => value !== undefined));
       const rules = update.tool_rules === undefined ? before.tool_rules : parseToolRules(update.tool_rules);
       return {
         ...before,
         ...fields,
+        ...(secrets === undefined ? {} : { secrets: sealSecrets(this.#agents, project, id, secrets) }),
         ...(model === undefined ? {} : { model }),
         ...(blocks === undefined ? {} : { block_ids: blocks.map((block) => block.id) }),
         ...(tools === undefined ? {} : { tool_ids: tools.map((tool) => tool.id) }),
         tool_rules: tools === undefined ? rules : withApprovals(rules, tools),
       };
     });
+  }
+
+  /** In clear. @throws {SealError} The key is another one than they were sealed with. */
+  secrets(project: string, agent: AgentRecord): Secrets {
+    return openSecrets(this.#agents, project, agent);
   }
 
   /** Gives an agent a block. Attaching the one it has changes nothing. @throws {DuplicateBlockLabelError} */
@@ -221,6 +230,7 @@ export class AgentDirectory {
       for (const blockId of current.block_ids) detachBlock(transaction, project, blockId, agent);
       for (const archiveId of current.archive_ids) unlinkArchive(transaction, project, archiveId, agent);
       unindexAgent(transaction, project, id);
+      deletePolicy(transaction, project, id);
       transaction.delete(activityKey(project, id));
     });
   }

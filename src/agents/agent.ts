@@ -1,6 +1,7 @@
 /** The agent: a definition of a model, a system prompt, blocks, tools and rules. What it did is in its conversations. */
 import type { Json } from "../base/json.ts";
 import { Collection } from "../storage/collection.ts";
+import type { StoredSecret } from "../storage/stored-secret.ts";
 import type { Transaction } from "../storage/transaction.ts";
 import type { ToolRule } from "../tools/tool-rules.ts";
 
@@ -36,8 +37,8 @@ export interface AgentRecord {
   readonly block_ids: readonly string[];
   readonly tool_ids: readonly string[];
   readonly tool_rules: readonly ToolRule[];
-  /** Values are secret: they are never put into a context window, a log or an event. */
-  readonly secrets: { readonly [name: string]: string };
+  /** By the names of the variables that tools have them in (agent-secrets.ts). */
+  readonly secrets: { readonly [name: string]: StoredSecret };
   readonly archive_ids: readonly string[];
   readonly identity_ids: readonly string[];
   readonly source_ids: readonly string[];

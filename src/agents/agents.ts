@@ -3,6 +3,7 @@ import type { Actors } from "../actors/actor.ts";
 import { AgentDirectory } from "./agent-directory.ts";
 import { conversationActorDefinition } from "./conversation-actor.ts";
 import type { AgentEnvironment } from "./conversation-environment.ts";
+import { CallLimiter } from "../tools/call-limiter.ts";
 import { ConversationService } from "./conversation-service.ts";
 import { RunFeeds } from "./run-events.ts";
 import { RunWork } from "./run-work.ts";
@@ -19,10 +20,17 @@ export interface Agents {
   stop(): Promise<void>;
 }
 
+export interface AgentLayers extends Omit<AgentEnvironment, "feeds" | "work" | "limiter" | "sealingKey"> {
+  readonly actors: Actors;
+  /** Without one no secrets are taken. */
+  readonly sealingKey?: AgentEnvironment["sealingKey"];
+}
+
 /** Registers the actors of agents with `actors`, so before that starts. */
-export function createAgents(layers: Omit<AgentEnvironment, "feeds" | "work"> & { readonly actors: Actors }): Agents {
-  const { actors, ...rest } = layers;
-  const agentEnvironment: AgentEnvironment = { ...rest, feeds: new RunFeeds(), work: new RunWork() };
+export function createAgents(layers: AgentLayers): Agents {
+  const { actors, sealingKey = () => undefined, ...rest } = layers;
+  const limiter = new CallLimiter(layers.environment);
+  const agentEnvironment: AgentEnvironment = { ...rest, sealingKey, limiter, feeds: new RunFeeds(), work: new RunWork() };
   actors.register(conversationActorDefinition(agentEnvironment));
   const conversations = new ConversationService(agentEnvironment, actors);
   return {

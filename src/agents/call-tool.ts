@@ -1,19 +1,25 @@
 /** One tool call: what kind it is, and how it is made. */
 import type { Turn } from "../actors/actor.ts";
 import type { Json } from "../base/json.ts";
+import { SealError } from "../storage/sealing-key.ts";
 import { maskSecrets } from "../tools/mask-secrets.ts";
+import type { Admission } from "../tools/call-limiter.ts";
+import type { CallLimit, PolicyAction } from "../tools/tool-policy.ts";
 import { allowedTools, type PastCall, presetArguments } from "../tools/tool-rules.ts";
 import { validateArguments } from "../tools/validate-arguments.ts";
 import {
   OutcomeUnknownError,
   type OutsideTool,
+  type Reconciled,
   type StateTool,
   type StateToolContext,
   type ToolInput,
   type ToolResult,
 } from "../tools/tool.ts";
 import { sendToAgent } from "./agent-message.ts";
+import type { Secrets } from "./agent-secrets.ts";
 import type { AgentTool } from "./agent-tools.ts";
+import { type Approval, approvalHash } from "./approval.ts";
 import type { ToolCall, ToolReturn } from "./chat-message.ts";
 import type { CallState } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
@@ -21,6 +27,7 @@ import type { CallPlan } from "./run-journal.ts";
 import type { RunSetting } from "./step-plan.ts";
 
 const timeoutMillisecondsDefault = 180_000;
+const reconcileMilliseconds = 30_000;
 
 /** What to do with a call: wait for somebody, make it outside, or make its result inside the turn that commits it. */
 export function planCall(conversation: ConversationEnvironment, setting: RunSetting, past: readonly PastCall[], call: ToolCall): CallPlan {
@@ -30,25 +37,48 @@ export function planCall(conversation: ConversationEnvironment, setting: RunSett
   if (!allowed.includes(call.name))
     return refused(call, `${call.name} cannot be called now, because of the tool rules. ${listed(allowed)}`);
   const ready = { ...call, arguments: withPreset(call, presetArguments(setting.rules, call.name, past)) };
-  if (found.needsApproval) return { gated: true, client: found.tool === undefined, effect: found.tool?.effect ?? "once" };
-  return planApprovedCall(conversation, setting, ready);
+  // A client looks at the arguments of its own tools itself.
+  if (found.tool === undefined) return { call: ready, gated: true, client: true, effect: "once" };
+  const plan = planApprovedCall(conversation, setting, ready);
+  if (plan.isRefused === true || actionOf(found, ready) !== "ask") return plan;
+  const approvable = { hash: approvalHash(found.identity(), ready), milliseconds: found.approvalMilliseconds };
+  return { call: ready, gated: true, client: false, effect: plan.effect, approvable };
 }
 
-/** The same for a call that needs no approval, or has it. */
-export function planApprovedCall(conversation: ConversationEnvironment, setting: RunSetting, call: ToolCall): CallPlan {
+/** The same for a call that needs no approval, or has it: also just before it leaves, as all may have changed meanwhile. */
+export function planApprovedCall(
+  conversation: ConversationEnvironment,
+  setting: RunSetting,
+  call: ToolCall,
+  approval?: Approval,
+): CallPlan {
   const found = setting.tools.get(call.name);
   if (found === undefined) return refused(call, `There is no tool called ${call.name} any more. ${listed([...setting.tools.keys()])}`);
+  const { tool } = found;
+  if (tool === undefined) return { call, gated: false, client: true, effect: "once" };
   const parsed = validateArguments(call.arguments, found.definition.parameters);
   if (!parsed.ok) return refused(call, parsed.error);
-  const { tool } = found;
-  if (tool === undefined) return { gated: false, client: true, effect: "once" };
-  if (tool.effect !== "state") return { gated: false, client: false, effect: tool.effect };
+  if (found.action(parsed.input) === "deny") {
+    conversation.environment.probe("agents.call.denied");
+    const text = `${call.name} may not be called with these arguments: the rules of the owner deny it. Do it in another way, or say that you cannot`;
+    return refused(call, text);
+  }
+  if (approval !== undefined && approval.hash !== approvalHash(found.identity(), call))
+    return refused(call, `${call.name} was not called: it is another tool than the one that the call was approved for. Call it again`);
+  if (tool.effect !== "state") return { call, gated: false, client: false, effect: tool.effect };
   return {
+    call,
     gated: false,
     client: false,
     effect: "state",
     resultInTurn: (turn) => callStateTool(conversation, turn, tool, found, call, parsed.input),
   };
+}
+
+/** For arguments that are valid. */
+function actionOf(found: AgentTool, call: ToolCall): PolicyAction {
+  const parsed = validateArguments(call.arguments, found.definition.parameters);
+  return found.action(parsed.ok ? parsed.input : {});
 }
 
 async function callStateTool(
@@ -78,20 +108,28 @@ export interface MadeCall {
   readonly isUnknown: boolean;
 }
 
+type CallEnvironment = Pick<ConversationEnvironment, "environment" | "address">;
+type CallLimits = Pick<AgentTool, "returnCharactersMax" | "secrets">;
+
 /** Makes a call that leaves Kelpie. Never throws: what goes wrong is a result that the model sees. */
 export async function callTool(
-  conversation: Pick<ConversationEnvironment, "environment" | "address">,
+  { environment, address }: CallEnvironment,
   tool: OutsideTool,
-  { returnCharactersMax, secrets }: Pick<AgentTool, "returnCharactersMax" | "secrets">,
-  state: CallState,
+  limits: CallLimits,
+  { call, effectId }: Pick<CallState, "call" | "effectId">,
   signal: AbortSignal,
 ): Promise<MadeCall> {
-  const { environment, address } = conversation;
-  const { call } = state;
   const known = (result: ToolReturn): MadeCall => ({ result, isUnknown: false });
-  const masked = (text: string): string => maskSecrets(text, secrets);
   const parsed = validateArguments(call.arguments, tool.parameters);
   if (!parsed.ok) return known(failed(call, parsed.error));
+  let secrets: Secrets;
+  try {
+    secrets = limits.secrets();
+  } catch (error) {
+    if (!(error instanceof SealError)) throw error;
+    return known(failed(call, `${call.name} was not called, as the secrets of the agent cannot be opened: ${error.message}`));
+  }
+  const masked = (text: string): string => maskSecrets(text, secrets);
   const timeout = tool.timeoutMilliseconds ?? timeoutMillisecondsDefault;
   const late = new AbortController();
   const cancel = environment.clock.schedule(timeout, () => late.abort());
@@ -101,22 +139,72 @@ export async function callTool(
     both.addEventListener("abort", () => resolve({ result: failed(call, text), isUnknown: true }), { once: true });
   });
   try {
-    const work = tool.execute(parsed.input, {
-      effectId: state.effectId,
-      secrets,
-      signal: both,
-      project: address.project,
-      agentId: address.agentId,
-      conversationId: address.conversationId,
-    });
+    const work = tool.execute(parsed.input, { effectId, secrets, signal: both, ...address });
     return await Promise.race([
-      work.then((result) => known(toReturn(call, { ...result, text: masked(result.text) }, returnCharactersMax))),
+      work.then((result) => known(toReturn(call, { ...result, text: masked(result.text) }, limits.returnCharactersMax))),
       stopped,
     ]);
   } catch (error) {
     if (error instanceof OutcomeUnknownError)
       return { result: failed(call, masked(`${error.message}: it may or may not have taken effect`)), isUnknown: true };
     return known(failed(call, masked(`${call.name} failed: ${error instanceof Error ? error.message : String(error)}`)));
+  } finally {
+    cancel();
+  }
+}
+
+/** The same for a run's call, which waits until the limits of its tool have a place for it. Rejects with the signal's reason. */
+export async function callWithinLimit(
+  conversation: ConversationEnvironment,
+  found: AgentTool,
+  state: Pick<CallState, "call" | "effectId">,
+  signal: AbortSignal,
+): Promise<MadeCall> {
+  const { limiter, address, environment } = conversation;
+  const { limit } = found;
+  const admission = await limiter.enter({ ...address, tool: state.call.name }, limit, signal);
+  if (!admission.ok) {
+    environment.probe("agents.call.limited");
+    return { result: failed(state.call, limitText(state.call.name, limit!, admission)), isUnknown: false };
+  }
+  try {
+    return await callTool(conversation, found.tool as OutsideTool, found, state, signal);
+  } finally {
+    admission.leave();
+  }
+}
+
+function limitText(name: string, { calls, seconds }: CallLimit, refusal: Extract<Admission, { ok: false }>): string {
+  if (refusal.reason === "full") return `${name} was not called: too many calls of it wait already. Try again later`;
+  const after = Math.ceil(refusal.afterMilliseconds / 1_000);
+  return `${name} was not called: all agents together may call it ${calls} times in ${seconds} s. Try again in ${after} s`;
+}
+
+/** Asks a tool what became of a call that a crash has interrupted. Never throws. `didNotHappen`: it can be made. */
+export async function reconcileCall(
+  { environment, address }: CallEnvironment,
+  found: AgentTool | undefined,
+  { call, effectId }: Pick<CallState, "call" | "effectId">,
+  signal: AbortSignal,
+): Promise<ToolReturn | "didNotHappen" | "unknown"> {
+  const tool = found?.tool;
+  if (found === undefined || tool === undefined || tool.effect === "state" || tool.reconcile === undefined) return "unknown";
+  const parsed = validateArguments(call.arguments, tool.parameters);
+  if (!parsed.ok) return "unknown";
+  const late = new AbortController();
+  const cancel = environment.clock.schedule(reconcileMilliseconds, () => late.abort());
+  const both = AbortSignal.any([signal, late.signal]);
+  const stopped = new Promise<Reconciled>((resolve) =>
+    both.addEventListener("abort", () => resolve({ outcome: "unknown" }), { once: true }),
+  );
+  try {
+    const secrets = found.secrets();
+    const seen = await Promise.race([tool.reconcile(parsed.input, { effectId, secrets, signal: both, ...address }), stopped]);
+    if (seen.outcome !== "succeeded") return seen.outcome;
+    return toReturn(call, { ...seen.result, text: maskSecrets(seen.result.text, secrets) }, found.returnCharactersMax);
+  } catch {
+    // Whatever it was, nothing is known of the call.
+    return "unknown";
   } finally {
     cancel();
   }
@@ -132,7 +220,8 @@ function toReturn(call: ToolCall, result: ToolResult, charactersMax: number): To
 }
 
 function refused(call: ToolCall, text: string): CallPlan {
-  return { gated: false, client: false, effect: "state", resultInTurn: () => Promise.resolve(failed(call, text)) };
+  const resultInTurn = (): Promise<ToolReturn> => Promise.resolve(failed(call, text));
+  return { call, gated: false, client: false, effect: "state", isRefused: true, resultInTurn };
 }
 
 function listed(names: readonly string[]): string {

@@ -168,7 +168,7 @@ function lettaContentPart(part: ContentPart): Record<string, unknown> {
   return { type: "image", source: { type: "base64", media_type: part.source.mediaType, data: part.source.base64, detail: null } };
 }
 
-function callFields(calls: readonly ToolCall[]): Record<string, unknown> {
+export function callFields(calls: readonly ToolCall[]): Record<string, unknown> {
   return { tool_call: calls[0], tool_calls: calls };
 }
 

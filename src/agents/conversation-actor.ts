@@ -2,11 +2,10 @@
 import type { Activation, Actor, ActorType, Reminder, Turn } from "../actors/actor.ts";
 import { agents, AgentNotFoundError, type AgentRecord } from "./agent.ts";
 import { refusedLater } from "./agent-message.ts";
-import type { ChatBody, ChatMessage, ToolReturn } from "./chat-message.ts";
+import type { ChatBody, ChatMessage } from "./chat-message.ts";
 import { commitCompaction, type CompactionCut } from "./compaction.ts";
 import {
   type ActiveRun,
-  type CallState,
   type ContextState,
   type ConversationAddress,
   conversationActorType,
@@ -18,7 +17,7 @@ import { EventLog } from "./event-log.ts";
 import type { CancelOutcome, InputMessage, SendOutcome, SendRequest } from "./conversations.ts";
 import { unindexMessages } from "./message-index.ts";
 import { messageDeletes, readMessages } from "./message-log.ts";
-import { planApprovedCall } from "./call-tool.ts";
+import { decidedCalls, decisionsOf, deniedResult, isApproved, isExpired, outdatedTools } from "./decided-calls.ts";
 import { append, armReminder, endRun, type NewMessage, readJournal, runReminder, startRun, stepIds } from "./run-journal.ts";
 import { noTokens, type RunRecord } from "./run.ts";
 import { handleCallback } from "./run-callback.ts";
@@ -112,17 +111,26 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       conversation.environment.probe("agents.send.attached");
       return { ok: true, runId: repeated, attached: true };
     }
-    const context = (await getWide<ContextState>(turn.state, stateKeys.context)) ?? firstContext(conversation.address);
+    let context = (await getWide<ContextState>(turn.state, stateKeys.context)) ?? firstContext(conversation.address);
     if (context.runId !== null) {
       // Its driver may have failed without ending it: the reminder that is ahead need not be waited for.
       if (this.#driver === undefined && !this.#agents.work.isStopping) this.#drive(conversation, context.runId, true);
       return { ok: false, reason: "busy", runId: context.runId };
     }
     const answers = request.messages.filter((message) => message.type === "approval");
-    const refusal = refuse(context.pending, answers, request.messages);
+    const now = conversation.environment.clock.now();
+    // Nobody has said anything in time, which is a no, so that the conversation can go on.
+    if (answers.length === 0 && context.pending !== null && isExpired(context.pending, now)) {
+      conversation.environment.probe("agents.approval.expired");
+      context = await this.#denyPending(conversation, context, context.pending, "No decision was made in time", turn);
+    }
+    const refusal = refuse(context.pending, answers, request.messages, now);
     if (refusal !== undefined) return refusal;
 
     const runId = `run-${conversation.environment.random.uuid()}`;
+    const setting = context.pending === null ? undefined : await readSetting(conversation, request);
+    const outdated = setting === undefined ? [] : outdatedTools(setting.tools, context.pending!, decisionsOf(answers));
+    if (outdated.length > 0) return { ok: false, reason: "approvalOutdated", tools: outdated };
     const compiled = await compileSystem(conversation, turn, agent, context);
     const run: ActiveRun = {
       id: runId,
@@ -139,7 +147,8 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       clearsContext: agent.message_buffer_autoclear,
     };
     const ids = stepIds(conversation.environment);
-    const calls = context.pending === null ? [] : await this.#approvedCalls(conversation, run, context.pending, answers, ids.id);
+    const pending = { run, calls: context.pending?.calls ?? [], stepId: ids.id };
+    const calls = setting === undefined ? [] : decidedCalls(conversation, setting, pending, decisionsOf(answers));
     const bodies = request.messages.map((message) => newMessage(message, runId));
     await startRun(conversation, turn, { ...compiled, pending: null }, { run, bodies, calls, step: ids });
     for (const message of request.messages) if (message.otid !== undefined) turn.state.set(stateKeys.otid(message.otid), runId);
@@ -156,35 +165,16 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     return known.size === 1 ? [...known][0] : undefined;
   }
 
-  /** The calls that waited, as the answer leaves them: decided, answered by the client, or free to be made. */
-  async #approvedCalls(
-    conversation: ConversationEnvironment,
-    run: ActiveRun,
-    pending: PendingApproval,
-    answers: readonly InputMessage[],
-    stepId: string,
-  ): Promise<CallState[]> {
-    const setting = await readSetting(conversation, run);
-    const decisions = new Map(
-      answers.flatMap((answer) => (answer.type === "approval" ? answer.decisions.map((each) => [each.tool_call_id, each] as const) : [])),
-    );
-    return pending.calls.map(({ call, gated }): CallState => {
-      const effectId = `${run.id}:${stepId}:${call.tool_call_id}`;
-      const decision = gated ? decisions.get(call.tool_call_id) : undefined;
-      if (decision !== undefined && "status" in decision) return { call, effect: "readOnly", effectId, state: "done", result: decision };
-      if (decision !== undefined && !decision.approve)
-        return { call, effect: "readOnly", effectId, state: "done", result: deniedResult(call.tool_call_id, decision.reason) };
-      return { call, effect: planApprovedCall(conversation, setting, call).effect, effectId, state: "intended" };
-    });
-  }
-
   async #cancel(conversation: ConversationEnvironment, runIds: readonly string[] | null, turn: Turn): Promise<CancelOutcome> {
     const state = await readJournal(turn);
     if (state === undefined || (runIds !== null && !runIds.includes(state.run.id))) {
       const context = await getWide<ContextState>(turn.state, stateKeys.context);
       if (context?.pending == null || (runIds !== null && !runIds.includes(context.pending.runId)))
         return { ok: false, reason: "noActiveRun" };
-      return await this.#closePending(conversation, context, context.pending, turn);
+      const { runId } = context.pending;
+      const closed = await this.#denyPending(conversation, context, context.pending, "The request was cancelled", turn);
+      await setWide(turn.state, stateKeys.context, closed);
+      return { ok: true, runId };
     }
     const { run, progress } = state;
     const { store, address } = conversation;
@@ -195,14 +185,14 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
   }
 
   /** Denies calls that wait for an approval, so that the conversation can go on. */
-  async #closePending(
+  async #denyPending(
     conversation: ConversationEnvironment,
     context: ContextState,
     pending: PendingApproval,
+    reason: string,
     turn: Turn,
-  ): Promise<CancelOutcome> {
+  ): Promise<ContextState> {
     const label = { runId: pending.runId, stepId: pending.stepId };
-    const reason = "The request was cancelled";
     const decisions = pending.calls
       .filter((call) => call.gated)
       .map(({ call }) => ({ tool_call_id: call.tool_call_id, approve: false, reason }));
@@ -211,9 +201,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       { ...label, body: { role: "approvalResponse", decisions } },
       { ...label, body: { role: "tool", returns } },
     ];
-    const appended = await append(conversation, turn, { ...context, pending: null }, news);
-    await setWide(turn.state, stateKeys.context, appended.context);
-    return { ok: true, runId: pending.runId };
+    return (await append(conversation, turn, { ...context, pending: null }, news)).context;
   }
 
   /** Empties the context and deletes messages, the system message apart; a run in progress is cancelled. Answers how many it deleted. */
@@ -337,13 +325,18 @@ function refuse(
   pending: PendingApproval | null,
   answers: readonly InputMessage[],
   messages: readonly InputMessage[],
+  now: number,
 ): SendOutcome | undefined {
   if (pending === null) return answers.length === 0 ? undefined : { ok: false, reason: "noPendingApproval" };
   if (answers.length === 0 || messages[0]?.type !== "approval") return { ok: false, reason: "pendingApproval" };
   const expected = pending.calls.filter((call) => call.gated).map(({ call }) => call.tool_call_id);
   const given = answers.flatMap((answer) => (answer.type === "approval" ? answer.decisions.map((decision) => decision.tool_call_id) : []));
   const isExact = given.length === expected.length && expected.every((id) => given.includes(id));
-  return isExact ? undefined : { ok: false, reason: "invalidToolCallIds", expected, given };
+  if (!isExact) return { ok: false, reason: "invalidToolCallIds", expected, given };
+  const decisions = decisionsOf(answers);
+  const hasApproval = pending.calls.some(({ call, hash }) => hash !== undefined && isApproved(decisions.get(call.tool_call_id)));
+  if (!hasApproval || !isExpired(pending, now)) return undefined;
+  return { ok: false, reason: "approvalExpired", expiredAt: new Date(pending.expiresAt!).toISOString() };
 }
 
 function newMessage(message: InputMessage, runId: string): NewMessage {
@@ -376,13 +369,5 @@ function runRecord(conversation: ConversationEnvironment, id: string, request: S
     ttft_ns: null,
     total_duration_ns: null,
     kelpie: { firstMessage, steps: 0, usage: noTokens, contextTokens: 0, toolsUsed: [] },
-  };
-}
-
-function deniedResult(toolCallId: string, reason: string | undefined): ToolReturn {
-  return {
-    tool_call_id: toolCallId,
-    status: "error",
-    tool_return: `Error: request to call tool denied. User reason: ${reason ?? "none given"}`,
   };
 }

@@ -1,6 +1,8 @@
 import type { Environment } from "../environment/environment.ts";
 import type { Models } from "../models/model.ts";
 import type { Store } from "../storage/store.ts";
+import type { FindSealingKey } from "../storage/stored-secret.ts";
+import type { CallLimiter } from "../tools/call-limiter.ts";
 import type { ToolRegistry } from "../tools/tool-registry.ts";
 import type { ConversationAddress } from "./conversation.ts";
 import type { Callback } from "./run-callback.ts";
@@ -16,6 +18,8 @@ export interface AgentEnvironment {
   readonly feeds: RunFeeds;
   readonly work: RunWork;
   readonly callback: Callback;
+  readonly sealingKey: FindSealingKey;
+  readonly limiter: CallLimiter;
 }
 
 /** The same for one conversation. */

@@ -8,6 +8,7 @@ import { Collection } from "../storage/collection.ts";
 import type { Store } from "../storage/store.ts";
 import type { EffectClass } from "../tools/tool.ts";
 import type { PastCall } from "../tools/tool-rules.ts";
+import type { Approval } from "./approval.ts";
 import type { ToolCall, ToolReturn } from "./chat-message.ts";
 import type { RunRecord, TokenCounts } from "./run.ts";
 import { readWide } from "./wide-row.ts";
@@ -92,6 +93,8 @@ export interface ContextState {
   /** The run in progress. */
   readonly runId: string | null;
   readonly pending: PendingApproval | null;
+  /** What became of calls whose outcome was unknown: for the agent, when no calls are open. */
+  readonly settlements?: readonly string[];
 }
 
 export type CompiledMetadata = Pick<MemoryView, "compiledAt" | "previousMessages" | "archivalPassages" | "archivalTags">;
@@ -103,6 +106,8 @@ export interface PendingApproval {
   readonly stepId: string;
   /** All calls of the step; those without `gated` run when the answer arrives. */
   readonly calls: readonly PendingCall[];
+  /** Unix milliseconds, after which calls are only denied (approval.ts A3). Absent: a client's result is waited for. */
+  readonly expiresAt?: number;
 }
 
 export interface PendingCall {
@@ -110,6 +115,8 @@ export interface PendingCall {
   readonly gated: boolean;
   /** Whether the client executes it. */
   readonly client: boolean;
+  /** What an approval of it is bound to (approval.ts A1). Absent where none is needed, and in rows of before. */
+  readonly hash?: string;
 }
 
 /** What was asked of a run: constant while it lasts. */
@@ -168,6 +175,8 @@ export interface CallState {
   readonly effectId: string;
   readonly state: "intended" | "started" | "done";
   readonly result?: ToolReturn;
+  /** Of a call that was asked for. */
+  readonly approval?: Approval;
 }
 
 /** The keys of the actor's own rows; those of the context, the run and its progress are of wide rows (wide-row.ts). */

@@ -42,7 +42,11 @@ export type SendOutcome =
   | { readonly ok: false; readonly reason: "pendingApproval" }
   /** An approval came, and nothing waits for one. */
   | { readonly ok: false; readonly reason: "noPendingApproval" }
-  | { readonly ok: false; readonly reason: "invalidToolCallIds"; readonly expected: readonly string[]; readonly given: readonly string[] };
+  | { readonly ok: false; readonly reason: "invalidToolCallIds"; readonly expected: readonly string[]; readonly given: readonly string[] }
+  /** An approval came after its time (an ISO text), when only denials are taken; a new message takes its calls for denied. */
+  | { readonly ok: false; readonly reason: "approvalExpired"; readonly expiredAt: string }
+  /** Since they were asked for, these tools have changed: calls of them can only be denied. */
+  | { readonly ok: false; readonly reason: "approvalOutdated"; readonly tools: readonly string[] };
 
 export type CancelOutcome = { readonly ok: true; readonly runId: string } | { readonly ok: false; readonly reason: "noActiveRun" };
 

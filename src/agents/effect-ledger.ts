@@ -2,6 +2,7 @@
 import type { Turn } from "../actors/actor.ts";
 import { encodeJson } from "../base/json.ts";
 import { encodeTuple, type Tuple } from "../base/tuple.ts";
+import type { Approval } from "./approval.ts";
 import type { CallState } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
 
@@ -18,6 +19,8 @@ export interface EffectRecord {
   readonly effect_class: CallState["effect"];
   readonly state: EffectState;
   readonly updated_at: string;
+  /** Of a call that a person was asked for. */
+  readonly approval?: Approval;
 }
 
 type Ledger = Pick<ConversationEnvironment, "environment" | "address">;
@@ -37,6 +40,7 @@ export function writeEffect(journal: Ledger, turn: Turn, runId: string, call: Ca
     effect_class: call.effect,
     state,
     updated_at: new Date(environment.clock.now()).toISOString(),
+    ...(call.approval === undefined ? {} : { approval: call.approval }),
   };
   turn.write({ kind: "set", key: encodeTuple([...effectRows(address.project, runId), call.effectId]), value: encodeJson(record) });
 }

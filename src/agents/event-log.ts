@@ -1,5 +1,5 @@
 import type { Turn } from "../actors/actor.ts";
-import { type ChatMessage, toLettaMessages } from "./chat-message.ts";
+import { callFields, type ChatMessage, type LettaMessage, type ToolCall, toLettaMessages } from "./chat-message.ts";
 import type { ActiveRun, RunProgress } from "./conversation.ts";
 import { eventWrites, type RunEvent } from "./run-events.ts";
 import type { RunError, StopReason } from "./run.ts";
@@ -22,18 +22,32 @@ export class EventLog {
 
   /**
    * An answer whose tokens were streamed is logged whole only in a foreground run, each message under the number of its
-   * last token: `numbers` has it by the message's otid. Undefined: no tokens were streamed.
+   * last token: `numbers` has it by the message's otid. Undefined: no tokens were streamed. Calls that are `isHidden` were
+   * not streamed, as somebody might have had to be asked first.
    */
-  answer(messages: readonly ChatMessage[], numbers: ReadonlyMap<unknown, number> | undefined): void {
+  answer(messages: readonly ChatMessage[], numbers: ReadonlyMap<unknown, number> | undefined, isHidden: (call: ToolCall) => boolean): void {
     for (const message of messages) {
       for (const each of toLettaMessages(message)) {
         const isWhole = each.message_type === "approval_request_message" || each.message_type === "hidden_reasoning_message";
         if (numbers === undefined || isWhole) this.#add(each);
-        else if (!this.#run.background) this.#events.push({ seq: numbers.get(each["otid"])!, message: withoutSeq(each) });
+        else if (each.message_type === "tool_call_message") this.#addCalls(each, numbers, isHidden);
+        else this.#addStreamed(each, numbers);
       }
     }
     // Tokens of calls may have come before the last ones of a text.
     this.#events.sort((left, right) => left.seq - right.seq);
+  }
+
+  #addCalls(message: LettaMessage, numbers: ReadonlyMap<unknown, number>, isHidden: (call: ToolCall) => boolean): void {
+    const calls = message["tool_calls"] as readonly ToolCall[];
+    const streamed = calls.filter((call) => !isHidden(call));
+    const hidden = calls.filter(isHidden);
+    if (streamed.length > 0) this.#addStreamed({ ...message, ...callFields(streamed) }, numbers);
+    if (hidden.length > 0) this.#add({ ...message, ...callFields(hidden) });
+  }
+
+  #addStreamed(message: LettaMessage, numbers: ReadonlyMap<unknown, number>): void {
+    if (!this.#run.background) this.#events.push({ seq: numbers.get(message["otid"])!, message: withoutSeq(message) });
   }
 
   messages(messages: readonly ChatMessage[]): void {

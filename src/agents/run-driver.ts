@@ -8,9 +8,8 @@ import { type Activation, ActivationLostError, MailboxFullError, type Turn } fro
 import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/model.ts";
 import { CommitUnknownError, StoreUnavailableError } from "../storage/store.ts";
 import { ConflictError } from "../storage/transaction.ts";
-import type { OutsideTool } from "../tools/tool.ts";
 import { type Answer, AnswerCollector, AnswerTooLongError, type Shown, shownOf } from "./answer.ts";
-import { callTool, planApprovedCall, planCall } from "./call-tool.ts";
+import { callWithinLimit, type MadeCall, planApprovedCall, planCall, reconcileCall } from "./call-tool.ts";
 import type { ToolReturn } from "./chat-message.ts";
 import { compact } from "./compaction.ts";
 import { type CallState, type RunProgress, stateKeys } from "./conversation.ts";
@@ -256,7 +255,7 @@ export class RunDriver {
       head,
       shown,
       freshId: () => `message-${environment.random.uuid()}`,
-      isGated: (name) => setting.tools.get(name)?.needsApproval ?? false,
+      isGated: (name) => setting.tools.get(name)?.mayAsk ?? false,
     });
   }
 
@@ -295,25 +294,13 @@ export class RunDriver {
 
   /** Makes one call that the journal says has started, and commits its result. */
   async #makeCall(setting: RunSetting, call: CallState): Promise<boolean> {
-    const { environment } = this.#conversation;
-    const { resultInTurn } = planApprovedCall(this.#conversation, setting, call.call);
-    const wasStarted = this.#startedBefore.has(call.effectId);
-    let isUnknown = resultInTurn === undefined && wasStarted && call.effect === "once";
-    let result: (turn: Turn) => Promise<ToolReturn>;
-    if (resultInTurn !== undefined) result = resultInTurn;
-    else if (isUnknown) {
-      environment.probe("agents.effect.unknown");
-      result = () => Promise.resolve(unknownResult(call));
-    } else {
-      // Whoever ends the run settles its open calls (R5): one that has not left yet stays.
-      if (this.#signal.aborted) return false;
-      if (wasStarted) environment.probe("agents.effect.repeated");
-      const found = setting.tools.get(call.call.name)!;
-      const made = await callTool(this.#conversation, found.tool as OutsideTool, found, call, this.#signal);
-      if (this.#signal.aborted) return false;
-      isUnknown = made.isUnknown;
-      result = () => Promise.resolve(made.result);
-    }
+    // Whoever ends the run settles its open calls (R5): one that has not left yet stays.
+    if (this.#signal.aborted) return false;
+    const { resultInTurn } = planApprovedCall(this.#conversation, setting, call.call, call.approval);
+    const made = await this.#makeOutside(setting, call, resultInTurn !== undefined);
+    if (this.#signal.aborted) return false;
+    const isUnknown = made?.isUnknown ?? false;
+    const result = made === undefined ? resultInTurn! : () => Promise.resolve(made.result);
     const committed = await this.#turn((turn) =>
       commitResult(this.#conversation, turn, {
         runId: this.runId,
@@ -325,6 +312,24 @@ export class RunDriver {
       }),
     );
     return await this.#show(committed, setting);
+  }
+
+  /** What came of a call outside. Undefined: nothing is to be done there, and the turn makes the result. */
+  async #makeOutside(setting: RunSetting, call: CallState, isInTurn: boolean): Promise<MadeCall | undefined> {
+    const { environment } = this.#conversation;
+    const found = setting.tools.get(call.call.name);
+    const wasStarted = this.#startedBefore.has(call.effectId);
+    // Also a call that would be refused by now may have left before the crash.
+    if (wasStarted && (call.effect === "once" || (call.effect === "idempotent" && isInTurn))) {
+      const seen = await reconcileCall(this.#conversation, found, call, this.#signal);
+      if (seen === "unknown") {
+        environment.probe("agents.effect.unknown");
+        return { result: unknownResult(call), isUnknown: true };
+      }
+      environment.probe("agents.effect.reconciled");
+      if (seen !== "didNotHappen") return { result: seen, isUnknown: false };
+    } else if (wasStarted && !isInTurn) environment.probe("agents.effect.repeated");
+    return isInTurn ? undefined : await callWithinLimit(this.#conversation, found!, call, this.#signal);
   }
 
   async #show(committed: Committed | undefined, setting: RunSetting): Promise<boolean> {

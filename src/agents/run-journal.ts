@@ -15,13 +15,14 @@ import type { Environment } from "../environment/environment.ts";
 import { Transaction } from "../storage/transaction.ts";
 import { activityKey, type AgentActivity } from "./agent.ts";
 import type { Answer } from "./answer.ts";
-import type { ChatBody, ChatMessage, ToolReturn } from "./chat-message.ts";
+import type { ChatBody, ChatMessage, ToolCall, ToolReturn } from "./chat-message.ts";
 import {
   type ActiveRun,
   type CallState,
   type ContextState,
   conversationActivityKey,
   conversationKey,
+  type PendingApproval,
   type PendingCall,
   type RunProgress,
   stateKeys,
@@ -157,9 +158,16 @@ export async function append(
 
 /** What to do with each call of an answer. */
 export interface CallPlan {
+  /** With the arguments that rules give it. */
+  readonly call: ToolCall;
+  /** It waits for a person's decision, or for the client's result. */
   readonly gated: boolean;
   readonly client: boolean;
   readonly effect: CallState["effect"];
+  /** It is not made, and its result says why. */
+  readonly isRefused?: true;
+  /** What an approval is bound to, and how long it may be given (approval.ts). */
+  readonly approvable?: { readonly hash: string; readonly milliseconds: number };
   /** For a call that needs nothing outside: its result, made in the turn. */
   readonly resultInTurn?: (turn: Turn) => Promise<ToolReturn>;
 }
@@ -189,7 +197,7 @@ export async function commitAnswer(
   const tokens = answerTokens(answer);
   const label = { runId: run.id, stepId: facts.ids.id };
   const isGated = plan.some((call) => call.gated);
-  const gated = answer.calls.filter((_, index) => plan[index]!.gated);
+  const gated = plan.filter((call) => call.gated).map(({ call }) => call);
   const free = answer.calls.filter((_, index) => !plan[index]!.gated);
   const news: NewMessage[] = [];
   const model = facts.setting.info.handle;
@@ -201,7 +209,8 @@ export async function commitAnswer(
   }
   const appended = await append(journal, turn, state.context, news);
   const log = new EventLog(options.seq, options.pendingEvents, run);
-  log.answer(appended.messages, options.numbers);
+  const isHidden = (call: ToolCall): boolean => options.setting.tools.get(call.name)?.mayAsk === true;
+  log.answer(appended.messages, options.numbers, isHidden);
 
   const isLength = answer.reason === "length" && answer.calls.length === 0;
   const progress: RunProgress = {
@@ -216,8 +225,7 @@ export async function commitAnswer(
   const next: JournalState = { context: appended.context, run, progress };
 
   if (isGated) {
-    const calls = answer.calls.map((call, index): PendingCall => ({ call, gated: plan[index]!.gated, client: plan[index]!.client }));
-    const pending = { messageId: news.at(-1)!.id!, runId: run.id, stepId: facts.ids.id, calls };
+    const pending = pendingApproval(plan, { messageId: news.at(-1)!.id!, runId: run.id, stepId: facts.ids.id }, journal.environment);
     writeRows(journal, turn, (rows) => steps.insert(rows, journal.address.project, record));
     return await endRun(
       journal,
@@ -236,15 +244,26 @@ export async function commitAnswer(
     return continueRun(journal, turn, done, log);
   }
   const calls: CallState[] = [];
-  for (const [index, call] of answer.calls.entries()) {
+  for (const { call, effect, resultInTurn } of plan) {
     const effectId = `${run.id}:${facts.ids.id}:${call.tool_call_id}`;
-    const { effect, resultInTurn } = plan[index]!;
     if (resultInTurn === undefined) calls.push({ call, effect, effectId, state: "intended" });
     else calls.push({ call, effect, effectId, state: "done", result: await resultInTurn(turn) });
   }
   writeIntents(journal, turn, run.id, calls);
   const startedCalls = startNextCalls(journal, turn, run.id, calls);
   return await settleCalls(journal, turn, { ...next, progress: { ...progress, calls: startedCalls } }, options.setting, log);
+}
+
+function pendingApproval(
+  plan: readonly CallPlan[],
+  ids: Pick<PendingApproval, "messageId" | "runId" | "stepId">,
+  { clock }: Environment,
+): PendingApproval {
+  const calls = plan.map(({ call, gated, client, approvable }): PendingCall => {
+    return { call, gated, client, ...(approvable === undefined ? {} : { hash: approvable.hash }) };
+  });
+  const [milliseconds] = plan.flatMap(({ approvable }) => approvable?.milliseconds ?? []).sort((left, right) => left - right);
+  return { ...ids, calls, ...(milliseconds === undefined ? {} : { expiresAt: clock.now() + milliseconds }) };
 }
 
 /** Commits the result of one outside call, and marks the next ones as started (R3). */

@@ -1,5 +1,6 @@
 /** Agents in Letta's fields. What is in other rows is read for a whole list at once, and only where it is asked for. */
 import { activityKey, type AgentActivity, type AgentRecord } from "../agents/agent.ts";
+import type { Secrets } from "../agents/agent-secrets.ts";
 import { toLettaMessages } from "../agents/chat-message.ts";
 import { type ContextState, conversationKey, readContext } from "../agents/conversation.ts";
 import { findMessage, readMessages } from "../agents/message-log.ts";
@@ -54,7 +55,7 @@ export interface ViewOptions {
   readonly withMessageIds: boolean;
 }
 
-type ViewServices = Pick<Services, "store" | "models">;
+type ViewServices = Pick<Services, "store" | "models" | "agents">;
 
 export async function agentViews(
   services: ViewServices,
@@ -85,6 +86,7 @@ export async function agentViews(
         tools: agent.tool_ids.flatMap((id) => tools.get(id) ?? []),
         activity: activities[at],
         info: infos.get(agent.model)!,
+        secrets: include.has("agent.secrets") ? services.agents.secrets(project, agent) : {},
       };
       return agentView(agent, related, options, await contextParts(services, agent, options));
     }),
@@ -100,6 +102,7 @@ interface Related {
   readonly tools: readonly ToolRecord[];
   readonly activity: AgentActivity | undefined;
   readonly info: ModelInfo;
+  readonly secrets: Secrets;
 }
 
 interface ContextParts {
@@ -114,11 +117,11 @@ function agentView(agent: AgentRecord, related: Related, { include }: ViewOption
     archive_ids: _archives,
     source_ids: _sources,
     core_bytes_max: _core,
-    secrets,
+    secrets: _secrets,
     tags,
     ...fields
   } = agent;
-  const secretList = include.has("agent.secrets") ? Object.entries(secrets).map(([key, value]) => secretView(agent, key, value)) : [];
+  const secretList = Object.entries(related.secrets).map(([key, value]) => secretView(agent, key, value));
   return {
     ...fields,
     tags: include.has("agent.tags") ? tags : [],

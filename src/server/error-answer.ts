@@ -28,6 +28,7 @@ import {
 } from "../memory/memory.ts";
 import { ModelError, type ModelErrorKind, ModelNotFoundError } from "../models/model.ts";
 import { ProviderConfigurationError } from "../models/providers.ts";
+import { SealError } from "../storage/sealing-key.ts";
 import { CommitUnknownError, LimitError, StoreUnavailableError } from "../storage/store.ts";
 import { ConflictError } from "../storage/transaction.ts";
 import {
@@ -38,6 +39,7 @@ import {
   McpServerNotFoundError,
   UnknownAuthorizationError,
 } from "../tools/mcp/mcp.ts";
+import { PolicyChangedError } from "../tools/policy-record.ts";
 import { InvalidToolError, ToolNameTakenError, ToolNotFoundError } from "../tools/tool-record.ts";
 import { ToolRuleError } from "../tools/tool-rules.ts";
 import { ProviderNameTakenError } from "./providers.ts";
@@ -116,6 +118,7 @@ function translate(error: unknown): HttpError | undefined {
       detail: `The MCP server ${error.serverName} asks for your authorization: open ${error.url} in a browser`,
       authorization_url: error.url,
     });
+  if (error instanceof SealError || error instanceof PolicyChangedError) return conflict(error.message);
   if (error instanceof UnknownAuthorizationError) return invalidArgument(error.message);
   if (error instanceof McpConnectionError) return new HttpError(502, { detail: error.message });
   if (error instanceof ProviderConfigurationError) return invalidArgument(error.message);

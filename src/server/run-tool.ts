@@ -39,8 +39,8 @@ async function execute(services: Services, run: ToolRun, signal: AbortSignal): P
   const { result } = await callTool(
     { environment: services.environment, address },
     tool,
-    { returnCharactersMax: record.return_char_limit, secrets: run.secrets ?? {} },
-    { call, effect: tool.effect, effectId, state: "started" },
+    { returnCharactersMax: record.return_char_limit, secrets: () => run.secrets ?? {} },
+    { call, effectId },
     signal,
   );
   return { status: result.status, text: result.tool_return };

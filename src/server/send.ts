@@ -78,6 +78,14 @@ function refusal(outcome: Extract<SendOutcome, { ok: false }>): HttpError {
       return invalidArgument("Cannot process approval response: No tool call is currently awaiting approval.");
     case "invalidToolCallIds":
       return invalidArgument(`Invalid tool call IDs. Expected ${listed(outcome.expected)}, received ${listed(outcome.given)}`);
+    case "approvalExpired":
+      return conflict(
+        `The approval came too late: the request for it expired at ${outcome.expiredAt}. Deny it, or send a new message, which counts as that; the agent can ask again.`,
+      );
+    case "approvalOutdated":
+      return conflict(
+        `The approval is for something else: since it was asked for, these tools have changed: ${listed(outcome.tools)}. Deny their calls; the agent can ask again.`,
+      );
   }
 }
 

@@ -10,6 +10,7 @@ import { type LogFields, type LogLevel } from "../environment/environment.ts";
 import { RealEnvironment } from "../environment/real-environment.ts";
 import { ModelCatalogue, type ModelCatalogueOptions } from "../models/model-catalogue.ts";
 import { MemoryStore } from "../storage/memory-store.ts";
+import { SealingKey } from "../storage/sealing-key.ts";
 import { McpTools } from "../tools/mcp/mcp-tools.ts";
 import { ToolRegistry } from "../tools/tool-registry.ts";
 import type { Tool } from "../tools/tool.ts";
@@ -63,7 +64,8 @@ export async function openTestServer(options: TestServerOptions = {}): Promise<T
   for (const type of actorTypes.values()) actors.register(type);
   const mcp = new McpTools({ store, environment });
   tools.addSource("external_mcp", (record) => mcp.tool(record));
-  const agents = createAgents({ store, environment, models, tools, actors, callback: async () => 200 });
+  const key = new SealingKey("the sealing key of test servers", environment.random);
+  const agents = createAgents({ store, environment, models, tools, actors, sealingKey: () => key, callback: async () => 200 });
   await tools.seed(store, environment, defaultProject);
   await actors.start();
   const services: Services = {

@@ -35,7 +35,18 @@ export interface OutsideTool extends ToolBase {
   /** In milliseconds; 180,000 by default. */
   readonly timeoutMilliseconds?: number;
   execute(input: ToolInput, context: OutsideToolContext): Promise<ToolResult>;
+  /**
+   * For a tool that can find out what became of a call: asked after a crash about one under `context.effectId` that was begun
+   * and of which no answer was seen, before it is given up as unknown. What it throws counts as `unknown`.
+   */
+  reconcile?(input: ToolInput, context: OutsideToolContext): Promise<Reconciled>;
 }
+
+/** `didNotHappen`: nor can it happen any more, so that the call is made again, under the same effect id. */
+export type Reconciled =
+  | { readonly outcome: "succeeded"; readonly result: ToolResult }
+  | { readonly outcome: "didNotHappen" }
+  | { readonly outcome: "unknown" };
 
 /** The arguments that the model gave: a JSON object, valid against `parameters` on its first level. */
 export type ToolInput = { readonly [name: string]: Json | undefined };
@@ -70,6 +81,9 @@ export interface OutsideToolContext {
 export interface ToolResult {
   readonly status: "success" | "error";
   readonly text: string;
+  /** What code wrote beside its result: for people, the model does not see it. */
+  readonly stdout?: string;
+  readonly stderr?: string;
 }
 
 /** A call that was made and of which nobody can say whether it took effect. Thrown by a tool; never repeated by itself. */

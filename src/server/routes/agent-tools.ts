@@ -106,7 +106,8 @@ export function agentToolRoutes(services: Services): Endpoint[] {
         const record = (await readTools(store, project, agent.tool_ids)).find((tool) => tool.name === tool_name);
         if (record === undefined)
           throw new HttpError(404, { detail: `NOT_FOUND: Tool ${show(tool_name)} not found or not attached to agent ${agent_id}` });
-        return await runTool(services, { project, agentId: agent_id, record, args: body.args ?? {}, secrets: agent.secrets }, signal);
+        const secrets = agents.secrets(project, agent);
+        return await runTool(services, { project, agentId: agent_id, record, args: body.args ?? {}, secrets }, signal);
       },
     ),
   ];

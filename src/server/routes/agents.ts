@@ -117,7 +117,7 @@ export function agentRoutes(services: Services): Endpoint[] {
         response: z.array(z.object({ key: z.string(), value: z.string() })),
       },
       async ({ params: { agent_id }, project }) => {
-        const { secrets } = await agents.get(project, agent_id);
+        const secrets = agents.secrets(project, await agents.get(project, agent_id));
         return Object.entries(secrets).map(([key, value]) => ({ key, value }));
       },
     ),
