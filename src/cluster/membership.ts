@@ -126,7 +126,7 @@ export class Membership {
     this.timings = timings;
     this.schema = options.schema ?? { min: 1, max: headerSchema };
     this.#lease = new Lease(environment.clock, { milliseconds: timings.lease, suspensionMax: timings.margin });
-    this.#observations = new Observations(4 * timings.renew);
+    this.#observations = new Observations(this.node, 4 * timings.renew);
   }
 
   /** The members that are not dead, as last seen, in the order of their nodes. With this one, from when it joins. */

@@ -11,22 +11,26 @@ interface Observation {
  * How long each member has been seen unchanged (C2).
  *
  * O1. A version counts from when the answer that showed it first had come: its renewal was sent before that.
- * O2. Time in which this node saw nothing counts for nobody: in an outage of the store no member could renew either,
- *     and after it all of them would look dead at once.
+ * O2. Time in which this node saw nothing, or could not renew either, counts for nobody: it was an outage of the store, and
+ *     after it all the others would look dead at once. A store that can only be read shows what nobody can change.
  */
 export class Observations {
+  readonly #node: string;
   readonly #gapMax: number;
   #observations = new Map<string, Observation>();
   #observedAt = -Infinity;
 
-  /** Between two observations, beyond which nothing was observed (O2). */
-  constructor(gapMax: number) {
+  /** `node`: this one. `gapMax`: between two observations, and between two of its renewals, beyond which nothing was observed (O2). */
+  constructor(node: string, gapMax: number) {
+    this.#node = node;
     this.#gapMax = gapMax;
   }
 
   /** `now`: elapsed milliseconds after the rows were read. */
   observe(rows: readonly MemberRow[], now: number): void {
-    const before = now - this.#observedAt > this.#gapMax ? new Map<string, Observation>() : this.#observations;
+    const renewedAt = this.#observations.get(this.#node)?.since ?? now;
+    const isOutage = now - Math.min(this.#observedAt, renewedAt) > this.#gapMax;
+    const before = isOutage ? new Map<string, Observation>() : this.#observations;
     this.#observedAt = now;
     this.#observations = new Map(
       rows.map(({ member, version }) => {
