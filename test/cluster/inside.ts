@@ -14,7 +14,7 @@ import { type Fault, injectFaults, nodeFaults, worldFaults } from "./faults.ts";
 import type { BadHistory, HistoryVerdict } from "./history.ts";
 import { addresses, Network, nodeNames } from "./network.ts";
 import { type CommonSettings, NodeProcess } from "./node-process.ts";
-import { type Endpoint, type Manner, ObjectClients } from "./object-clients.ts";
+import { type Endpoint, type Manner, ObjectClients, watchersPerNode } from "./object-clients.ts";
 
 export interface RunSettings {
   readonly seed: number;
@@ -51,7 +51,7 @@ export interface RunResult {
 const apiKey = "key-of-the-cluster-test";
 const agentsMade = 12;
 const clientsOfAgents = 4;
-const manners: readonly Manner[] = ["patient", "patient", "patient", "patient", "hasty", "sticky", "sticky", "sticky"];
+const manners: readonly Manner[] = ["patient", "patient", "patient", "patient", "hasty"];
 /** How long clients may need for their last request once nothing is broken any more. */
 const settleMilliseconds = 90_000;
 
@@ -99,7 +99,7 @@ async function run(settings: RunSettings): Promise<RunResult> {
   await api.settle();
 
   for (const object of objects.histories.objects)
-    for (let at = 0; at < nodes.length; at++) await objects.read(object, { client: "last", at, manner: "patient" });
+    for (let at = 0; at < nodes.length; at++) await objects.read(object, { client: "last", at });
   const { bad, ...histories } = objects.histories.verdict();
   const states = new Map(await Promise.all(agentIds.map(async (id) => [id, await api.finalState(id)] as const)));
   const verdict = check(agents.notes, states, world.effects);
@@ -148,8 +148,14 @@ async function disturb({ seed, seconds }: RunSettings, parts: Parts): Promise<vo
   const { signal } = over;
   const clients = manners.map((manner, index) => {
     const name = `client ${index}`;
-    return objects.run(name, { manner, home: index % nodes.length, random: random.stream(name), signal });
+    return objects.run(name, { manner, random: random.stream(name), signal });
   });
+  for (let at = 0; at < nodes.length; at++) {
+    for (let turn = 0; turn < watchersPerNode; turn++) {
+      const name = `watcher ${turn} of ${nodes[at]!.name}`;
+      clients.push(objects.watch(name, { at, turn, random: random.stream(name), signal }));
+    }
+  }
   for (let index = 0; index < clientsOfAgents; index++) {
     const name = `asker-${index}`;
     clients.push(agents.run(name, { random: random.stream(name), signal, patience: patience.signal }));

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RandomStream } from "../../simulation/random.ts";
 import { Histories, kindOf } from "./history.ts";
+import { nodeNames } from "./network.ts";
 import { type Call, type Kind, kinds, type ObjectReply } from "./objects.ts";
 
 /** After this long the clients go on to new objects: a history stays short enough to be checked. */
@@ -15,18 +16,18 @@ export interface Endpoint {
   readonly url: string;
 }
 
-/**
- * How a client behaves. `patient` ones repeat a call, changes under one id, until they know; `hasty` ones give up soon
- * and do not; `sticky` ones only read, at one node, however long it takes, and only what is changed through the others:
- * nothing of theirs waits for the store there when the node is cut off, so it would answer from memory if it could.
- */
-export type Manner = "patient" | "hasty" | "sticky";
+/** How a client calls: `patient` ones repeat a call, changes under one id, until they know; `hasty` ones give up soon and do not. */
+export type Manner = "patient" | "hasty";
 
 const manners = {
   patient: { attemptMilliseconds: 8_000, giveUpMilliseconds: 60_000, reads: 0.4 },
   hasty: { attemptMilliseconds: 1_500, giveUpMilliseconds: 0, reads: 0.3 },
-  sticky: { attemptMilliseconds: 15_000, giveUpMilliseconds: 0, reads: 1 },
 } as const;
+
+/** Longer than any fault. */
+const watchMilliseconds = 20_000;
+/** For each node: as many as there are objects that are not changed through it. */
+export const watchersPerNode: number = kinds.length * (objectsPerKind / nodeNames.length);
 
 type Answer =
   | { readonly kind: "reply"; readonly reply: ObjectReply }
@@ -52,34 +53,44 @@ export class ObjectClients {
     return kinds.flatMap((kind) => Array.from({ length: objectsPerKind }, (_, index) => `${kind}/${generation}-${index}`));
   }
 
-  /** One client, until `signal` aborts. `home` is the node that it asks first, or only. */
+  /** One client, until `signal` aborts. */
   async run(
     name: string,
-    options: { readonly manner: Manner; readonly home: number; readonly random: RandomStream; readonly signal: AbortSignal },
+    options: { readonly manner: Manner; readonly random: RandomStream; readonly signal: AbortSignal },
   ): Promise<void> {
-    const { manner, home, random, signal } = options;
+    const { manner, random, signal } = options;
     while (!signal.aborted) {
-      const isSticky = manner === "sticky";
-      const object = random.pick(this.current.filter((each) => !isSticky || this.#avoidedBy(each) === home));
-      const at = isSticky ? home : random.below(this.#endpoints.length);
-      if (random.chance(manners[manner].reads)) await this.read(object, { client: name, at, manner });
+      const object = random.pick(this.current);
+      const at = random.below(this.#endpoints.length);
+      if (random.chance(manners[manner].reads)) await this.read(object, { client: name, at });
       else await this.change(object, { client: name, at, manner });
       await sleep(10 + random.below(60));
     }
   }
 
-  /** Of several attempts only one that is answered counts: a read leaves nothing. */
-  async read(object: string, options: { readonly client: string; readonly at: number; readonly manner: Manner }): Promise<void> {
-    const { attemptMilliseconds, giveUpMilliseconds } = manners[options.manner];
+  /**
+   * One client that only reads, through one node, an object that is changed through the others, and waits for each
+   * answer. Nothing of the object waits for the store at that node when it is cut off: it would answer from memory, for
+   * as long as it takes itself to have the object.
+   */
+  async watch(
+    name: string,
+    options: { readonly at: number; readonly turn: number; readonly random: RandomStream; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { at, turn, random, signal } = options;
+    while (!signal.aborted) {
+      const object = this.current.filter((each) => this.#avoidedBy(each) === at)[turn]!;
+      await this.#readOnce(object, { client: name, at, milliseconds: watchMilliseconds });
+      await sleep(50 + random.below(250));
+    }
+  }
+
+  /** Reads until there is an answer. */
+  async read(object: string, options: { readonly client: string; readonly at: number }): Promise<void> {
+    const { attemptMilliseconds, giveUpMilliseconds } = manners.patient;
     const end = performance.now() + giveUpMilliseconds;
-    for (let at = options.at; ; at++) {
-      const endpoint = this.#endpointAt(at);
-      const called = performance.now();
-      const input: Call = { method: "read", value: 0 };
-      const answer = await this.#ask(endpoint, object, input, { milliseconds: attemptMilliseconds });
-      if (answer.kind === "reply") this.#note(object, { called, input, client: options.client, through: endpoint.name }, answer.reply);
-      if (answer.kind === "wrong") this.histories.problems.push(answer.problem);
-      if (answer.kind === "reply" || performance.now() >= end) return;
+    for (let { at } = options; performance.now() < end; at++) {
+      if (await this.#readOnce(object, { client: options.client, at, milliseconds: attemptMilliseconds })) return;
       await sleep(50);
     }
   }
@@ -106,6 +117,20 @@ export class ObjectClients {
       }
       await sleep(50);
     }
+  }
+
+  /** An attempt that is not answered is not noted: a read leaves nothing. */
+  async #readOnce(
+    object: string,
+    options: { readonly client: string; readonly at: number; readonly milliseconds: number },
+  ): Promise<boolean> {
+    const endpoint = this.#endpointAt(options.at);
+    const called = performance.now();
+    const input: Call = { method: "read", value: 0 };
+    const answer = await this.#ask(endpoint, object, input, { milliseconds: options.milliseconds });
+    if (answer.kind === "reply") this.#note(object, { called, input, client: options.client, through: endpoint.name }, answer.reply);
+    if (answer.kind === "wrong") this.histories.problems.push(answer.problem);
+    return answer.kind === "reply";
   }
 
   #note(
