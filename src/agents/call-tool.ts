@@ -2,7 +2,7 @@
 import type { Turn } from "../actors/actor.ts";
 import type { Json } from "../base/json.ts";
 import { SealError } from "../storage/sealing-key.ts";
-import { maskSecrets } from "../tools/mask-secrets.ts";
+import { maskOf, maskResult } from "../tools/mask-secrets.ts";
 import type { Admission } from "../tools/call-limiter.ts";
 import type { CallLimit, PolicyAction } from "../tools/tool-policy.ts";
 import { allowedTools, type PastCall, presetArguments } from "../tools/tool-rules.ts";
@@ -129,7 +129,7 @@ export async function callTool(
     if (!(error instanceof SealError)) throw error;
     return known(failed(call, `${call.name} was not called, as the secrets of the agent cannot be opened: ${error.message}`));
   }
-  const masked = (text: string): string => maskSecrets(text, secrets);
+  const masked = (text: string): string => maskOf(secrets).apply(text);
   const timeout = tool.timeoutMilliseconds ?? timeoutMillisecondsDefault;
   const late = new AbortController();
   const cancel = environment.clock.schedule(timeout, () => late.abort());
@@ -141,7 +141,7 @@ export async function callTool(
   try {
     const work = tool.execute(parsed.input, { effectId, secrets, signal: both, ...address });
     return await Promise.race([
-      work.then((result) => known(toReturn(call, { ...result, text: masked(result.text) }, limits.returnCharactersMax))),
+      work.then((result) => known(toReturn(call, maskResult(secrets, result), limits.returnCharactersMax))),
       stopped,
     ]);
   } catch (error) {
@@ -201,7 +201,7 @@ export async function reconcileCall(
     const secrets = found.secrets();
     const seen = await Promise.race([tool.reconcile(parsed.input, { effectId, secrets, signal: both, ...address }), stopped]);
     if (seen.outcome !== "succeeded") return seen.outcome;
-    return toReturn(call, { ...seen.result, text: maskSecrets(seen.result.text, secrets) }, found.returnCharactersMax);
+    return toReturn(call, maskResult(secrets, seen.result), found.returnCharactersMax);
   } catch {
     // Whatever it was, nothing is known of the call.
     return "unknown";
