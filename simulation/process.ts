@@ -295,4 +295,6 @@ class TraceLog implements Log {
     const details = JSON.stringify(fields, (_name, value: unknown) => (value instanceof Error ? `${value.name}: ${value.message}` : value));
     this.#incarnation.kernel.note(level, this.#incarnation.label, `${message} ${details}`);
   }
+
+  hide(): void {}
 }

@@ -8,6 +8,7 @@ import { SecretMask, secretMask } from "./secret-mask.ts";
 const secret = "sk-live-9fQ2xL7vB4mT1zR8kW3c";
 const mask = new SecretMask([secret]);
 const bytes = Buffer.from(secret);
+const letters = Array.from(secret);
 /** With what JSON, addresses and shells treat differently. */
 const odd = 'tok/en"+1é?';
 
@@ -27,11 +28,11 @@ for (const [what, text] of [
   ["in hex", bytes.toString("hex")],
   ["in capital hex", bytes.toString("hex").toUpperCase()],
   ["in hex with colons", bytes.toString("hex").replaceAll(/(..)(?!$)/g, "$1:")],
-  ["from behind", [...secret].toReversed().join("")],
+  ["from behind", letters.toReversed().join("")],
   ["in capital letters", secret.toUpperCase()],
-  ["with a dash between all characters", [...secret].join("-")],
-  ["with a line for each character", [...secret].join("\n")],
-  ["as a list of characters", JSON.stringify([...secret])],
+  ["with a dash between all characters", letters.join("-")],
+  ["with a line for each character", letters.join("\n")],
+  ["as a list of characters", JSON.stringify(letters)],
   ["in groups of four", secret.match(/.{1,4}/g)!.join(" ")],
   [
     "in base64 with line breaks",

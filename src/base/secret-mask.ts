@@ -158,7 +158,7 @@ class Patterns {
 function formsOf(secret: string): string[] {
   const bytes = Buffer.from(secret, "utf8");
   const base64 = [0, 1, 2].map((before) => innerBase64(bytes, before));
-  const reversed = [...secret].toReversed().join("");
+  const reversed = Array.from(secret).toReversed().join("");
   const hex = bytes.toString("hex");
   const url = base64.map((form) => form.replaceAll("+", "-").replaceAll("/", "_"));
   const quoted = JSON.stringify(secret).slice(1, -1);
@@ -196,7 +196,7 @@ interface Symbols {
 const symbols: Uint8Array = Uint8Array.from({ length: 256 }, (_, code) => parseInt(String.fromCharCode(code), 36) + 1 || 0);
 const [percent, backslash, letterU, letterX] = [0x25, 0x5c, 0x75, 0x78];
 /** Of what JSON and most languages write behind a backslash for characters that are no letters: b, f, n, r, t, v. */
-const controlLetters: ReadonlySet<number> = new Set([..."bfnrtv"].map((letter) => letter.charCodeAt(0)));
+const controlLetters: ReadonlySet<number> = new Set(Buffer.from("bfnrtv"));
 
 function symbolsOf(text: string): Symbols {
   const codes = new Uint8Array(text.length);

@@ -49,4 +49,6 @@ export type LogFields = { readonly [field: string]: unknown };
 export interface Log {
   /** `message` is a fixed text; what varies goes into `fields`. Secrets and contents of messages never do. */
   write(level: LogLevel, message: string, fields?: LogFields): void;
+  /** Should one come into a field all the same, as in an error of somebody else's code, it is masked from now on. */
+  hide(secrets: Iterable<string>): void;
 }

@@ -146,6 +146,26 @@ for (const json of [false, true]) {
   });
 }
 
+for (const json of [false, true])
+  test(`A secret that the log was told of is in no line of it (${json ? "JSON" : "text"}), wherever it comes`, () => {
+    const written: string[] = [];
+    const { log } = new RealEnvironment({ json, write: (line) => void written.push(line) });
+    const secret = 's3cr3t"-9fQ2xL7v';
+    log.write("info", "Before", { secret });
+    log.hide([secret]);
+    log.write("info", "After", { secret, place: { list: [secret], error: new Error(`at https://x?key=${encodeURIComponent(secret)}`) } });
+    log.hide(Array.from({ length: 500 }, (_, each) => `another secret ${each}`));
+    log.hide([secret]);
+    log.hide(Array.from({ length: 900 }, (_, each) => `one more secret ${each}`));
+    log.write("info", "Long after", { error: new Error(secret), count: 1 });
+    assert.match(written[0]!, /9fQ2xL7v/);
+    for (const line of written.slice(1)) {
+      assert.doesNotMatch(line, /9fQ2xL7v|s3cr3t/);
+      assert.match(line, /\*{8}/);
+      if (json) JSON.parse(line);
+    }
+  });
+
 for (const [level, expected] of [
   ["debug", ["d", "i", "w", "e"]],
   ["info", ["i", "w", "e"]],

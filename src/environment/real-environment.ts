@@ -1,5 +1,9 @@
 import { randomFillSync, randomUUID } from "node:crypto";
+import { SecretMask } from "../base/secret-mask.ts";
 import type { Cancel, Clock, Environment, Log, LogFields, LogLevel, Random } from "./environment.ts";
+
+/** Of those that a log hides it forgets the ones that were longest not named again. */
+const hiddenMax = 1_000;
 
 const levels: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
@@ -99,6 +103,8 @@ class LineLog implements Log {
   readonly #lowest: number;
   readonly #json: boolean;
   readonly #write: (line: string) => void;
+  readonly #hidden = new Set<string>();
+  #mask: SecretMask | undefined = new SecretMask([]);
 
   constructor(clock: Clock, level: LogLevel, json: boolean, write: (line: string) => void) {
     this.#clock = clock;
@@ -107,23 +113,35 @@ class LineLog implements Log {
     this.#write = write;
   }
 
+  hide(secrets: Iterable<string>): void {
+    for (const secret of secrets) {
+      if (!this.#hidden.delete(secret)) this.#mask = undefined;
+      this.#hidden.add(secret);
+    }
+    for (const secret of this.#hidden) {
+      if (this.#hidden.size <= hiddenMax) break;
+      this.#hidden.delete(secret);
+    }
+  }
+
   write(level: LogLevel, message: string, fields: LogFields = {}): void {
     if (levels.indexOf(level) < this.#lowest) return;
     const time = new Date(this.#clock.now()).toISOString();
+    const mask = (this.#mask ??= new SecretMask(this.#hidden));
+    const shown = (_name: string, value: unknown): unknown => {
+      const plain = value instanceof Error ? (value.stack ?? value.message) : value;
+      return typeof plain === "string" ? mask.apply(plain) : plain;
+    };
     if (this.#json) {
-      this.#write(JSON.stringify({ time, level, message, ...fields }, errorsAsText));
+      this.#write(JSON.stringify({ time, level, message, ...fields }, shown));
       return;
     }
-    const details = Object.entries(fields).map(([name, value]) => ` ${name}=${textOf(value)}`);
+    const details = Object.entries(fields).map(([name, value]) => ` ${name}=${textOf(shown(name, value), shown)}`);
     this.#write(`${time} ${level.padEnd(5)} ${message}${details.join("")}`);
   }
 }
 
 /** A text stands as it is only where it is one word: one with a line break could pass for an entry of its own. */
-function textOf(value: unknown): string {
-  return typeof value === "string" && /^[^\s\p{Cc}"]+$/u.test(value) ? value : JSON.stringify(value, errorsAsText);
-}
-
-function errorsAsText(_name: string, value: unknown): unknown {
-  return value instanceof Error ? (value.stack ?? value.message) : value;
+function textOf(value: unknown, shown: (name: string, value: unknown) => unknown): string {
+  return typeof value === "string" && /^[^\s\p{Cc}"]+$/u.test(value) ? value : JSON.stringify(value, shown);
 }

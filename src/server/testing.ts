@@ -52,7 +52,7 @@ export async function openTestServer(options: TestServerOptions = {}): Promise<T
   const environment = new RealEnvironment();
   const write = (level: LogLevel, message: string, fields: LogFields = {}): void =>
     void (level === "error" && errors.push({ message, ...fields }));
-  Object.defineProperty(environment, "log", { value: { write } });
+  Object.defineProperty(environment, "log", { value: { write, hide: () => {} } });
   const store = new MemoryStore();
   const models = new ModelCatalogue({ environment, providers: [], demoTokenMilliseconds: 0, ...options.models });
   const tools = new ToolRegistry();

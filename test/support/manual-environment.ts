@@ -7,7 +7,7 @@ export class ManualEnvironment implements Environment {
   readonly random: Random;
   readonly logs: { readonly level: string; readonly message: string; readonly fields: unknown }[] = [];
   readonly probes: Map<string, number> = new Map();
-  readonly log: Log = { write: (level, message, fields) => void this.logs.push({ level, message, fields }) };
+  readonly log: Log = { write: (level, message, fields) => void this.logs.push({ level, message, fields }), hide: () => {} };
 
   constructor(seed = 1) {
     this.random = new SeededRandom(seed);

@@ -26,7 +26,10 @@ export class ManualEnvironment implements Environment {
     fraction: () => 0.5,
     uuid: () => formatUuid(this.random.bytes(16)),
   };
-  readonly log: Environment["log"] = { write: (level, message, fields = {}) => void this.entries.push({ level, message, fields }) };
+  readonly log: Environment["log"] = {
+    write: (level, message, fields = {}) => void this.entries.push({ level, message, fields }),
+    hide: () => {},
+  };
 
   /** `startsAt`: Unix milliseconds of the beginning. Sleeps pass at once and move the time. */
   constructor(startsAt: number = Date.UTC(2026, 0, 1)) {
