@@ -1,26 +1,19 @@
 /** The command line of a bench: `--json`, and numbers by name. */
-import { parseArgs } from "node:util";
+import { countOf, readOptions } from "../../scripts/options.ts";
 
-/** @throws {Error} An option is unknown, or not a whole number of at least 1. */
+/** `usage` begins with `Usage: `, the command and ` -- `. */
 export function readArguments<Name extends string>(
   usage: string,
   defaults: { readonly [name in Name]: number },
 ): { readonly json: boolean; readonly numbers: { readonly [name in Name]: number } } {
   const names = Object.keys(defaults) as Name[];
+  const command = usage.slice("Usage: ".length, usage.indexOf(" -- ") + 3);
   const options = Object.fromEntries(names.map((name) => [name, { type: "string" as const }]));
-  const flags = { json: { type: "boolean" as const }, help: { type: "boolean" as const, short: "h" } };
-  const { values } = parseArgs({ options: { ...options, ...flags } });
-  if (values.help === true) {
-    console.log(usage);
-    process.exit(0);
-  }
+  const { values } = readOptions({ command, help: `${usage}\n`, options: { ...options, json: { type: "boolean" as const } } });
   const numbers = { ...defaults } as { [name in Name]: number };
   for (const name of names) {
     const text = (values as { readonly [option: string]: string | boolean | undefined })[name];
-    if (text === undefined) continue;
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} is a whole number of at least 1, not ${JSON.stringify(text)}`);
-    numbers[name] = value;
+    if (typeof text === "string") numbers[name] = countOf(command, name, text);
   }
   return { json: values.json === true, numbers };
 }

@@ -1,5 +1,5 @@
 /** Three real nodes under seeded faults: `npm run test:cluster -- --minutes 5 --seed 1`. */
-import { parseArgs } from "node:util";
+import { readOptions } from "../../scripts/options.ts";
 import { isGood, launch } from "./launch.ts";
 import { planted } from "./planted.ts";
 import { evidence, summary } from "./report.ts";
@@ -17,13 +17,14 @@ ${Object.entries(planted)
   .map(([name, { breaks }]) => `  ${name}: ${breaks}\n`)
   .join("")}`;
 
-const { values } = parseArgs({
+const { values } = readOptions({
+  command: "npm run test:cluster --",
+  help,
   options: {
     minutes: { type: "string", default: "5" },
     seed: { type: "string", default: "1" },
     planted: { type: "string" },
     json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
   },
 });
 
@@ -35,9 +36,9 @@ process.exitCode = await main();
 
 async function main(): Promise<number> {
   const isUnderstood = minutes > 0 && minutes <= 1_440 && Number.isSafeInteger(seed);
-  if (values.help || !isUnderstood || !(bug === undefined || bug === "all" || Object.hasOwn(planted, bug))) {
-    process.stdout.write(help);
-    return values.help ? 0 : 2;
+  if (!isUnderstood || !(bug === undefined || bug === "all" || Object.hasOwn(planted, bug))) {
+    process.stderr.write(help);
+    return 2;
   }
   const missing = clusterMissing();
   if (missing !== undefined) {

@@ -11,8 +11,8 @@ import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { ServerProcess } from "../../examples/start-server.ts";
+import { readOptions } from "../../scripts/options.ts";
 import { ScriptedProvider } from "../../src/models/testing/scripted-provider.ts";
 import { installLettaCode, installPythonClient } from "./installed-clients.ts";
 import { type Case, lettaCodeCases, lettaCodeKeyCase } from "./letta-code.ts";
@@ -25,7 +25,13 @@ const caseMillisecondsMax = 120_000;
 const messageCharactersMax = 2_000;
 const requestsShown = 12;
 
-const { values, positionals } = parseArgs({ options: { folder: { type: "string" } }, allowPositionals: true });
+const command = "npm run test:letta-code --";
+const { values, positionals } = readOptions({
+  command,
+  help: `${command} [--folder CLIENTS] [words…]\n\nReleased Letta clients against a real server: those whose names contain a word.\n`,
+  options: { folder: { type: "string" } },
+  allowPositionals: true,
+});
 const isMeant = (name: string): boolean => positionals.length === 0 || positionals.some((word) => name.includes(word));
 const temporary = mkdtempSync(join(tmpdir(), "kelpie-clients-"));
 const clients = resolve(values.folder ?? join(temporary, "clients"));

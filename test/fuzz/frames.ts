@@ -3,13 +3,17 @@
  *
  * Ends with an error if the node crashes, if a good peer is not served, or if the node's memory grows without a bound.
  */
-import { parseArgs } from "node:util";
+import { countOf, readOptions } from "../../scripts/options.ts";
 import { fuzzFrames } from "./fuzz-frames.ts";
 import { memoryMegabytesMax } from "./limits.ts";
 
-const { values } = parseArgs({ options: { frames: { type: "string", default: "200000" }, seed: { type: "string", default: "1" } } });
-const [frames, seed] = [Number(values.frames), Number(values.seed)];
-if (!Number.isSafeInteger(frames) || frames < 1 || !Number.isSafeInteger(seed)) throw new Error("--frames and --seed are whole numbers");
+const command = "npm run test:fuzz --";
+const { values } = readOptions({
+  command,
+  help: `${command} [--frames 200000] [--seed 1]\n\nSends malformed frames to a node while good peers use it. Exit code 1 if it crashes, grows or does not serve them.\n`,
+  options: { frames: { type: "string", default: "200000" }, seed: { type: "string", default: "1" } },
+});
+const [frames, seed] = [countOf(command, "frames", values.frames), countOf(command, "seed", values.seed)];
 
 const begin = performance.now();
 let shown = 0;

@@ -1,23 +1,24 @@
 /** Rolling restarts at full size: `npm run test:rolling -- --nodes 3 --rounds 2 --clients 20`. */
-import { parseArgs } from "node:util";
+import { countOf, readOptions } from "../../scripts/options.ts";
 import { PostgresServer, postgresMissing } from "../../src/storage/testing/postgres-server.ts";
 import { rollingRestart } from "./rolling-restart.ts";
 
-const { values } = parseArgs({
+const command = "npm run test:rolling --";
+const { values } = readOptions({
+  command,
+  help: `${command} [--nodes 3] [--rounds 2] [--clients 20] [--json]
+
+Restarts the nodes of a cluster over PostgreSQL one after the other, while clients use them through a load
+balancer, and checks that no request fails, nothing is lost, and every stream is one sequence. Exit code 1 if a
+check fails.
+`,
   options: {
     nodes: { type: "string", default: "3" },
     rounds: { type: "string", default: "2" },
     clients: { type: "string", default: "20" },
     json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
   },
 });
-if (values.help) {
-  process.stdout.write(
-    "npm run test:rolling -- [--nodes 3] [--rounds 2] [--clients 20] [--json]\n\nRestarts the nodes of a cluster over PostgreSQL one after the other, while clients use them through a load\nbalancer, and checks that no request fails, nothing is lost, and every stream is one sequence. Exit code 1 if a\ncheck fails.\n",
-  );
-  process.exit(0);
-}
 if (postgresMissing !== undefined) {
   process.stderr.write(`${postgresMissing}\n`);
   process.exit(1);
@@ -26,9 +27,9 @@ await using postgres = await PostgresServer.start();
 const startedAt = performance.now();
 const { verdict, failures, exitCodes, ...counts } = await rollingRestart({
   store: postgres.address,
-  nodes: Number(values.nodes),
-  rounds: Number(values.rounds),
-  clients: Number(values.clients),
+  nodes: countOf(command, "nodes", values.nodes),
+  rounds: countOf(command, "rounds", values.rounds),
+  clients: countOf(command, "clients", values.clients),
   checkMilliseconds: 250,
   // Streams are longer than a node waits for them, so that some are cut and go on at another one.
   leaveSeconds: 4,
