@@ -18,6 +18,7 @@ export interface Config {
   readonly storeAddress: string | undefined;
   readonly sealingKey: string | undefined;
   readonly publicUrl: string | undefined;
+  readonly unisolatedTools: boolean;
   readonly nodeName: string | undefined;
   readonly join: string | undefined;
   readonly clusterSecret: string | undefined;
@@ -105,6 +106,13 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     ...optional({ type: "URL", parse: parsePublicUrl }),
     default: undefined,
     meaning: "The address at which browsers reach this server, such as `https://kelpie.example.com`; if left out, where it listens",
+  },
+  unisolatedTools: {
+    variables: ["KELPIE_UNISOLATED_TOOLS"],
+    ...yesOrNo(),
+    default: false,
+    meaning:
+      "`yes` runs the code of tools as plain processes, with all rights of this server, on a host that cannot isolate it: only for code that you trust as much as Kelpie itself",
   },
   nodeName: {
     flag: "node",
@@ -299,7 +307,7 @@ export const clientVariables: readonly { readonly name: string; readonly meaning
 ];
 
 const noDatabase = "Kelpie keeps everything in its own store file, or in the database that KELPIE_STORE names";
-const noContainers = "Kelpie does not run tools' code yet";
+const noContainers = "code of tools runs in sandboxes of this host, within bounds of their own (docs/guides/tools.md)";
 
 /** Variables of Letta V1 that mean nothing here, and why. */
 export const ignoredVariables: Readonly<Record<string, string>> = {

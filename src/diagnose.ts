@@ -34,6 +34,9 @@ export async function diagnose(
       : { subject: "providers", state: "ok", detail: `set: ${keys.join(", ")}` },
     await modelsFinding(models),
     await sandboxFinding(environment),
+    ...(config.unisolatedTools
+      ? [{ subject: "tools", state: "note", detail: "KELPIE_UNISOLATED_TOOLS: their code has all rights of the server here" } as const]
+      : []),
     ...warnings.map((detail) => ({ subject: "setting", state: "note", detail }) as const),
   ];
 }

@@ -24,6 +24,7 @@ import { configuredProviders } from "./models/providers.ts";
 import { openNode } from "./open-node.ts";
 import { openSealingKey } from "./open-sealing-key.ts";
 import { openSourceTools } from "./open-source-tools.ts";
+import { dataFolder } from "./open-store.ts";
 import { type App, createApp } from "./server/app.ts";
 import { defaultProject } from "./server/authentication.ts";
 import { stopping } from "./server/http-error.ts";
@@ -62,6 +63,8 @@ export interface KelpieOptions {
   readonly sealingKey?: string | undefined;
   /** Where browsers reach this Kelpie, such as `https://kelpie.example.com`. By default where `serve` listens first. */
   readonly publicUrl?: string | undefined;
+  /** Code of tools may run as plain processes of this host, with all the rights of this one, where it cannot be isolated. */
+  readonly unisolatedTools?: boolean;
   /** Answers what an MCP server asks a person in the middle of a call. By default servers are told that nobody can be asked. */
   readonly elicit?: Elicit;
   /** How long `close` waits for requests in progress. 20,000 by default. */
@@ -130,8 +133,9 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     }),
   );
   tools.addSource("external_mcp", (record) => mcp.tool(record));
-  const sourceTools = opened.use(openSourceTools(environment));
-  for (const type of ["custom", "letta_builtin"] as const) tools.addSource(type, (record) => sourceTools.tool(record));
+  const folder = dataFolder(dataDirectory);
+  const sourceTools = opened.use(openSourceTools({ store, environment, folder, unisolatedAllowed: options.unisolatedTools ?? false }));
+  for (const type of ["custom", "letta_builtin"] as const) tools.addSource(type, sourceTools.source);
   const agents = createAgents({ store, environment, models, tools, actors, sealingKey, callback: postCallback });
   opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);

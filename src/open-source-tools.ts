@@ -1,11 +1,48 @@
 /** What runs the code of tools in this process: bubblewrap, loaded when the first of them is called. */
+import { join } from "node:path";
 import type { Environment } from "./environment/environment.ts";
+import { SandboxUnavailableError, type SandboxBackend } from "./sandbox/sandbox.ts";
+import type { Store } from "./storage/store.ts";
+import { Packages } from "./tools/source/packages.ts";
+import { registryOf } from "./tools/source/registries.ts";
 import { SourceTools } from "./tools/source/source-tools.ts";
+import { ToolSandboxes } from "./tools/source/tool-sandboxes.ts";
+import type { ToolSource } from "./tools/tool-registry.ts";
 
-export function openSourceTools(environment: Environment): SourceTools {
-  return new SourceTools({
+export interface SourceToolsSettings {
+  readonly store: Store;
+  readonly environment: Environment;
+  /** For packages and sandboxes, on this host. */
+  readonly folder: string;
+  readonly unisolatedAllowed: boolean;
+}
+
+export interface OpenSourceTools extends AsyncDisposable {
+  readonly source: ToolSource;
+}
+
+export function openSourceTools({ store, environment, folder, unisolatedAllowed }: SourceToolsSettings): OpenSourceTools {
+  const sandboxes = new ToolSandboxes({
     environment,
-    openBackend: async () => await (await import("./sandbox/bubblewrap-backend.ts")).BubblewrapBackend.open({ environment }),
-    nodeProgram: process.execPath,
+    unisolatedAllowed,
+    openBackend: () => openBackend(environment, join(folder, "sandboxes"), unisolatedAllowed),
   });
+  const packages = new Packages({ environment, sandboxes, folder: join(folder, "packages"), registryOf });
+  const sourceTools = new SourceTools({ store, environment, sandboxes, packages });
+  return {
+    source: (record) => sourceTools.tool(record),
+    [Symbol.asyncDispose]: () => sandboxes[Symbol.asyncDispose](),
+  };
+}
+
+/** @throws {SandboxUnavailableError} */
+async function openBackend(environment: Environment, folder: string, unisolatedAllowed: boolean): Promise<SandboxBackend> {
+  try {
+    return await (await import("./sandbox/bubblewrap-backend.ts")).BubblewrapBackend.open({ environment, folder });
+  } catch (error) {
+    if (!(error instanceof SandboxUnavailableError)) throw error;
+    if (!unisolatedAllowed) throw new SandboxUnavailableError(`${error.message}; see kelpie doctor`, { cause: error });
+    environment.log.write("warn", "The code of tools runs without isolation, as KELPIE_UNISOLATED_TOOLS allows", { reason: error.message });
+    return new (await import("./sandbox/unisolated-backend.ts")).UnisolatedBackend({ environment });
+  }
 }

@@ -13,6 +13,11 @@ export type StorePlace =
   | { readonly kind: "postgres"; readonly address: string }
   | { readonly kind: "foundationdb"; readonly clusterFile: string };
 
+/** The folder that a data directory is, and the one where none is named. */
+export function dataFolder(dataDirectory: string | undefined): string {
+  return resolve(dataDirectory ?? ".kelpie");
+}
+
 /** The file of the store in a data directory. */
 export function storeFile(dataDirectory: string): string {
   return resolve(join(dataDirectory, "kelpie.db"));
@@ -20,8 +25,8 @@ export function storeFile(dataDirectory: string): string {
 
 /** Where the settings say that everything is. */
 export function placeOf(settings: { readonly dataDirectory?: string | undefined; readonly storeAddress?: string | undefined }): StorePlace {
-  const { dataDirectory = ".kelpie", storeAddress } = settings;
-  if (storeAddress === undefined) return { kind: "sqlite", path: storeFile(dataDirectory) };
+  const { dataDirectory, storeAddress } = settings;
+  if (storeAddress === undefined) return { kind: "sqlite", path: storeFile(dataFolder(dataDirectory)) };
   return storeAddress.startsWith("foundationdb:")
     ? { kind: "foundationdb", clusterFile: fileURLToPath(storeAddress.replace(/^foundationdb:/, "file:")) }
     : { kind: "postgres", address: storeAddress };

@@ -49,6 +49,7 @@ export async function serve(
       storeAddress: config.storeAddress,
       sealingKey: config.sealingKey,
       publicUrl: config.publicUrl,
+      unisolatedTools: config.unisolatedTools,
       cluster,
       stopMilliseconds: config.stopSeconds * 1_000,
       leaveMilliseconds: config.leaveSeconds * 1_000,

@@ -1,17 +1,34 @@
 /**
  * What runs inside the sandbox around a tool's code: it calls the function and leaves the outcome in `outcome.json`, so that
- * what the code prints is no part of it. `call.json` has the name and the arguments.
+ * what the code prints is no part of it. `call.json` has the name, the arguments, and the agent's state if it is asked for.
  *
  * The code that is run may write that file as well: it is the outcome of that code and nobody else's.
  */
+import type { Json } from "../../base/json.ts";
+import type { AgentState, BlockValues } from "./agent-state.ts";
+
 export interface Runner {
   readonly program: string;
   readonly arguments: readonly string[];
   readonly files: Readonly<Record<string, string>>;
 }
 
-/** Where the sandbox has the Node that runs Kelpie. */
-export const nodeTarget = "/opt/kelpie/node";
+/** What `call.json` holds. */
+export interface RunnerCall {
+  readonly name: string;
+  readonly arguments: { readonly [name: string]: Json | undefined };
+  readonly agentState?: AgentState;
+}
+
+/** What `outcome.json` holds. */
+export interface Outcome {
+  readonly value?: Json;
+  readonly error?: string;
+  /** Those of `agentState`, as the tool has left them. */
+  readonly blocks?: BlockValues;
+}
+
+const node = { program: "node", arguments: ["--disable-warning=ExperimentalWarning"] };
 
 export function pythonRunner(source: string): Runner {
   return { program: "python3", arguments: ["-B", "run.py"], files: { "tool.py": source, "run.py": python } };
@@ -19,38 +36,82 @@ export function pythonRunner(source: string): Runner {
 
 /** `name` is that of the function, `parameters` its parameters in their order. */
 export function typescriptRunner(source: string, name: string, parameters: readonly string[]): Runner {
-  const run = typescript.replace("PARAMETERS", JSON.stringify(parameters));
+  const run = typescript.replace("PARAMETERS", () => JSON.stringify(parameters));
   return {
-    program: nodeTarget,
-    arguments: ["--disable-warning=ExperimentalWarning", "run.mts"],
+    ...node,
+    arguments: [...node.arguments, "run.mts"],
     // The function is found whether or not the source exports it.
     files: { "tool.mts": `${source}\nexport { ${name} as kelpieTool };\n`, "run.mts": run },
   };
 }
 
-const python = `import asyncio, inspect, json, sys, traceback
+/** What runs a piece of code as it is; undefined for a language that does not run here. */
+export function codeRunner(language: string, code: string): Runner | undefined {
+  if (language === "python") return { program: "python3", arguments: ["-B", "code.py"], files: { "code.py": code } };
+  const name = { js: "code.mjs", javascript: "code.mjs", ts: "code.mts", typescript: "code.mts" }[language];
+  if (name === undefined) return undefined;
+  return { ...node, arguments: [...node.arguments, name], files: { [name]: code } };
+}
+
+const python = `import asyncio, inspect, json, traceback
+
+class Block:
+    def __init__(self, fields):
+        self.__dict__.update(fields)
+
+class Memory:
+    def __init__(self, blocks):
+        self.blocks = [Block(each) for each in blocks]
+    def get_blocks(self):
+        return self.blocks
+    def list_block_labels(self):
+        return [block.label for block in self.blocks]
+    def get_block(self, label):
+        for block in self.blocks:
+            if block.label == label:
+                return block
+        raise KeyError("Block field " + str(label) + " does not exist (available sections = " + ", ".join(self.list_block_labels()) + ")")
+    def update_block_value(self, label, value):
+        if not isinstance(value, str):
+            raise ValueError("Provided value must be a string")
+        self.get_block(label).value = value
+
+class AgentState:
+    def __init__(self, fields):
+        self.memory = Memory(fields.pop("blocks"))
+        self.blocks = self.memory.blocks
+        self.__dict__.update(fields)
 
 def main():
     with open("call.json") as file:
         call = json.load(file)
+    outcome = {}
     try:
         with open("tool.py") as file:
             code = compile(file.read(), "tool.py", "exec")
-        names = {"__name__": "tool", "__file__": "tool.py"}
+        names = {"__name__": "tool", "__file__": "tool.py", "AgentState": AgentState}
         exec(code, names)
         tool = names.get(call["name"])
         if not callable(tool):
             raise NameError("The source code has no function " + call["name"])
-        value = tool(**call["arguments"])
+        arguments = call["arguments"]
+        state = None
+        if "agent_state" in inspect.signature(tool).parameters:
+            if "agentState" not in call:
+                raise ValueError(call["name"] + " asks for agent_state, and is not called by an agent")
+            state = arguments["agent_state"] = AgentState(call["agentState"])
+        value = tool(**arguments)
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
         try:
-            outcome = {"value": json.loads(json.dumps(value, allow_nan=False))}
-        except (TypeError, ValueError):
-            outcome = {"value": str(value)}
+            outcome["value"] = json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError, RecursionError):
+            outcome["value"] = str(value)
+        if state is not None:
+            outcome["blocks"] = {block.label: str(block.value) for block in state.memory.blocks}
     except BaseException as error:
         lines = traceback.format_exception(type(error), error, error.__traceback__)
-        own = [line for line in lines if '"run.py"' not in line.split("\\n")[0] and "/run.py" not in line.split("\\n")[0]]
+        own = [line for line in lines if "run.py" not in line.split("\\n")[0]]
         outcome = {"error": "".join(own).strip()}
     with open("outcome.json", "w") as file:
         json.dump(outcome, file)
@@ -60,18 +121,17 @@ main()
 
 const typescript = `import { readFileSync, writeFileSync } from "node:fs";
 
-let outcome: object;
+let outcome: string;
 try {
   const call = JSON.parse(readFileSync("call.json", "utf8"));
   const { kelpieTool } = await import(new URL("tool.mts", import.meta.url).href);
   if (typeof kelpieTool !== "function") throw new TypeError("It is no function: " + call.name);
   const value = await kelpieTool(...PARAMETERS.map((name: string) => call.arguments[name]));
-  outcome = { value: value === undefined ? null : value };
-  JSON.stringify(outcome);
+  outcome = JSON.stringify({ value: value === undefined ? null : value });
 } catch (error) {
-  outcome = { error: error instanceof Error ? (error.stack ?? String(error)) : String(error) };
+  outcome = JSON.stringify({ error: error instanceof Error ? (error.stack ?? String(error)) : String(error) });
 }
-writeFileSync("outcome.json", JSON.stringify(outcome));
+writeFileSync("outcome.json", outcome);
 // What the code left running is of no more use.
 process.exit(0);
 `;

@@ -6,7 +6,10 @@ import { SandboxUnavailableError } from "../../sandbox/sandbox.ts";
 import { bubblewrapMissing } from "../../sandbox/testing.ts";
 import type { ToolInput, ToolResult } from "../tool.ts";
 import { newTool, type ToolRecord } from "../tool-record.ts";
+import { MemoryStore } from "../../storage/memory-store.ts";
+import { Packages } from "./packages.ts";
 import { SourceTools } from "./source-tools.ts";
+import { ToolSandboxes } from "./tool-sandboxes.ts";
 
 const environment = new RealEnvironment({ level: "error", write: () => undefined });
 const context = { effectId: "effect-1", project: "p", agentId: "agent-1", conversationId: "default" };
@@ -26,9 +29,16 @@ function typescript(source: string): ToolRecord {
   });
 }
 
+function toolsOver(sandboxes: ToolSandboxes): SourceTools {
+  const registryOf = (): Promise<never> => Promise.reject(new Error("No test here installs packages"));
+  const packages = new Packages({ environment, sandboxes, folder: "/nonexistent", registryOf });
+  return new SourceTools({ store: new MemoryStore(), environment, sandboxes, packages });
+}
+
 describe("Tools of source code", { skip: bubblewrapMissing ?? false }, () => {
-  const tools = new SourceTools({ environment, openBackend: () => BubblewrapBackend.open({ environment }), nodeProgram: process.execPath });
-  after(() => tools[Symbol.asyncDispose]());
+  const sandboxes = new ToolSandboxes({ environment, openBackend: () => BubblewrapBackend.open({ environment }) });
+  after(() => sandboxes[Symbol.asyncDispose]());
+  const tools = toolsOver(sandboxes);
   const call = async (record: ToolRecord, input: ToolInput, signal = new AbortController().signal): Promise<ToolResult> =>
     await tools.tool(record)!.execute(input, { ...context, signal });
 
@@ -43,7 +53,12 @@ describe("Tools of source code", { skip: bubblewrapMissing ?? false }, () => {
     ["the id of its effect", "import os; return os.environ['KELPIE_EFFECT_ID']", "effect-1"],
   ] as const)
     test(`A function in Python gives ${what}`, async () => {
-      assert.deepEqual(await call(python(body), { n: 3 }), { status: "success", text });
+      assert.deepEqual(await call(python(body), { n: 3 }), {
+        status: "success",
+        text,
+        stdout: what === "what it prints beside" ? "noise\n" : "",
+        stderr: "",
+      });
     });
 
   test("A coroutine in Python is awaited", async () => {
@@ -56,7 +71,7 @@ describe("Tools of source code", { skip: bubblewrapMissing ?? false }, () => {
       const record = typescript(
         `${before}async function repeat(text: string, times: number): Promise<string> { return text.repeat(times); }`,
       );
-      assert.deepEqual(await call(record, { times: 3, text: "ab" }), { status: "success", text: "ababab" });
+      assert.deepEqual(await call(record, { times: 3, text: "ab" }), { status: "success", text: "ababab", stdout: "", stderr: "" });
     }
   });
 
@@ -74,10 +89,16 @@ describe("Tools of source code", { skip: bubblewrapMissing ?? false }, () => {
       /URLError/,
     ],
     ["reads the host's files", "return open('/etc/shadow').read()", /Error/],
+    ["puts a folder in place of its outcome", "import os; os.mkdir('outcome.json'); return 1", /ended without a result/],
+    ["leads its outcome out of the sandbox", "import os; os.symlink('/etc/passwd', 'outcome.json'); os._exit(0)", /ended without a result/],
+    ["gives a huge result", "return 'x' * (9 * 2 ** 20)", /more than 8388608 bytes: return less/],
+    ["fills the disk", "open('big', 'wb').write(b'x' * (400 * 2 ** 20)); return 1", /File too large|disk and was ended/],
+    ["forks without end", "import os\nwhile True:\n    os.fork()", /BlockingIOError|was ended|ended without/],
+    ["asks for the state of an agent that is not there", "return agent_state", /ended|asks for agent_state|NameError/],
   ] as const)
     test(`Code that ${what} is a result that says so`, async () => {
       const result = await call(python(body), { n: 1 });
-      assert.equal(result.status, "error");
+      assert.equal(result.status, "error", result.text);
       assert.match(result.text, text);
     });
 
@@ -105,15 +126,40 @@ describe("Tools of source code", { skip: bubblewrapMissing ?? false }, () => {
     await assert.rejects(called, /given up/);
   });
 
-  test("A tool that needs packages says which it does not get", async () => {
-    const record = { ...python("return n"), pip_requirements: [{ name: "requests", version: "2" }] };
-    assert.match((await call(record, { n: 1 })).text, /needs packages .*: requests/);
+  test("Code that ignores SIGTERM and leaves a process behind ends with its call", async () => {
+    const body = [
+      "import os, signal, time",
+      "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+      "if os.fork() == 0:",
+      "    os.setsid()",
+      "    while True: time.sleep(1)",
+      "return n",
+    ].join("\n");
+    assert.equal((await call(python(body), { n: 1 })).text, "1");
   });
+
+  for (const [what, requirement, problem] of [
+    ["an address", { name: "https://example.com/x.whl" }, /is no name of a package/],
+    ["an option", { name: "--index-url=http://example.com" }, /is no name of a package/],
+    ["a version that is an option", { name: "six", version: "1 --pre" }, /is no version of six/],
+  ] as const)
+    test(`A requirement that is ${what} is refused before anything runs`, async () => {
+      const record = { ...python("return n"), pip_requirements: [requirement] };
+      const result = await call(record, { n: 1 });
+      assert.equal(result.status, "error");
+      assert.match(result.text, problem);
+    });
 
   test("run_code gives what code prints, in Python and JavaScript", async () => {
     const record = { ...python("pass"), name: "run_code", tool_type: "letta_builtin" as const };
-    assert.deepEqual(await call(record, { code: "print(6 * 7)", language: "python" }), { status: "success", text: "42\n" });
-    assert.deepEqual(await call(record, { code: "console.log(6 * 7)", language: "js" }), { status: "success", text: "42\n" });
+    assert.deepEqual(await call(record, { code: "print(6 * 7)", language: "python" }), {
+      status: "success",
+      text: "42\n",
+      stdout: "42\n",
+      stderr: "",
+    });
+    assert.equal((await call(record, { code: "console.log(6 * 7)", language: "js" })).text, "42\n");
+    assert.equal((await call(record, { code: "const n: number = 6 * 7; console.log(n)", language: "ts" })).text, "42\n");
     assert.match((await call(record, { code: "1/0", language: "python" })).text, /exit code 1[\s\S]*ZeroDivisionError/);
     assert.equal((await call(record, { code: "", language: "cobol" })).status, "error");
   });
@@ -121,13 +167,22 @@ describe("Tools of source code", { skip: bubblewrapMissing ?? false }, () => {
   test("A tool without a network may be called again after a crash; one with hosts may not", () => {
     assert.equal(tools.tool(python("return n"))!.effect, "readOnly");
     assert.equal(tools.tool({ ...python("return n"), metadata_: { network_hosts: ["example.com"] } })!.effect, "once");
+    assert.equal(tools.tool(python("return agent_state.id", "n: int, agent_state: 'AgentState'"))!.effect, "once");
+  });
+
+  test("The owner's word on the effect of a tool comes first, if it is one", () => {
+    const withEffect = (effect: string): ToolRecord => ({ ...python("return n"), metadata_: { effect } });
+    assert.equal(tools.tool(withEffect("once"))!.effect, "once");
+    assert.equal(tools.tool(withEffect("idempotent"))!.effect, "idempotent");
+    assert.equal(tools.tool(withEffect("state"))!.effect, "readOnly");
   });
 });
 
 test("Without a sandbox no code runs, and the result says what to do", async () => {
   const openBackend = async (): Promise<never> =>
     await Promise.reject(new SandboxUnavailableError("Cannot isolate code: install bubblewrap"));
-  await using tools = new SourceTools({ environment, openBackend, nodeProgram: process.execPath });
+  await using sandboxes = new ToolSandboxes({ environment, openBackend });
+  const tools = toolsOver(sandboxes);
   const { signal } = new AbortController();
   assert.deepEqual(await tools.tool(python("return n"))!.execute({ n: 1 }, { ...context, signal }), {
     status: "error",

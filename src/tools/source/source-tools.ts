@@ -1,55 +1,40 @@
 /**
  * Tools of their owner's source code, and `run_code`: each call runs in a sandbox of its own, which is gone afterwards.
  *
- * Code that reaches no network changes nothing but its sandbox, so a call may be made again after a crash. A tool whose
- * owner names hosts (`network_hosts` in its `metadata_`) reaches those, and its calls are made once.
+ * Code that reaches no network and no memory changes nothing but its sandbox, so a call may be made again after a crash. Any
+ * other is made once, unless its owner says otherwise: `effect` in the tool's `metadata_`.
  */
 import type { Json } from "../../base/json.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { runCommand } from "../../sandbox/run-command.ts";
-import {
-  type Bounds,
-  type Exit,
-  IsolationError,
-  type Sandbox,
-  type SandboxBackend,
-  SandboxClosedError,
-  SandboxFileError,
-  SandboxInputError,
-  SandboxLimitError,
-  type SandboxSpec,
-  SandboxUnavailableError,
-} from "../../sandbox/sandbox.ts";
-import { SandboxPool } from "../../sandbox/sandbox-pool.ts";
-import type { OutsideTool, OutsideToolContext, ToolInput, ToolResult } from "../tool.ts";
+import { type CommandResult, runCommand } from "../../sandbox/run-command.ts";
+import { type Mount, type Sandbox, SandboxFileError } from "../../sandbox/sandbox.ts";
+import type { Store } from "../../storage/store.ts";
+import type { OutsideTool, OutsideToolContext, ToolResult } from "../tool.ts";
 import type { ToolRecord } from "../tool-record.ts";
-import { nodeTarget, pythonRunner, type Runner, typescriptRunner } from "./runners.ts";
+import { readAgentState, valuesOf, writeBlocks } from "./agent-state.ts";
+import { type Language, PackageError, type Packages, requirementsOf } from "./packages.ts";
+import { codeRunner, type Outcome, pythonRunner, type Runner, type RunnerCall, typescriptRunner } from "./runners.ts";
+import { callBounds, describeExit, failed, type ToolSandboxes } from "./tool-sandboxes.ts";
 
 export interface SourceToolsOptions {
+  readonly store: Store;
   readonly environment: Environment;
-  /** Opens what runs code; asked for once, at the first call. @throws {SandboxUnavailableError} */
-  readonly openBackend: () => Promise<SandboxBackend>;
-  /** The program of Node, for tools in TypeScript. */
-  readonly nodeProgram: string;
+  readonly sandboxes: ToolSandboxes;
+  readonly packages: Packages;
 }
 
-const timeoutMilliseconds = 170_000;
-const outputBytesMax = 1024 * 1024;
+const given = { timeoutMilliseconds: 170_000, outputBytesMax: 1024 * 1024 };
 const outcomeBytesMax = 8 * 1024 * 1024;
 /** Of what a failed call wrote, the model sees the end. */
 const outputCharactersShown = 2_000;
-/** Sandboxes that wait to be used. */
-const warm = 2;
-const bounds: Partial<Bounds> = { memoryBytes: 1024 * 2 ** 20, processes: 128, processors: 1, diskBytes: 256 * 2 ** 20 };
+/** Of each stream, for whoever runs a tool over the API. */
+const outputCharactersKept = 10_000;
 
-export class SourceTools implements AsyncDisposable {
+export class SourceTools {
   readonly #options: SourceToolsOptions;
-  readonly #spec: SandboxSpec;
-  #opened: Promise<{ readonly backend: SandboxBackend; readonly pool: SandboxPool }> | undefined;
 
   constructor(options: SourceToolsOptions) {
     this.#options = options;
-    this.#spec = { isolation: "process", bounds, mounts: [{ source: options.nodeProgram, target: nodeTarget }] };
   }
 
   /** The tool behind a record with source code, or behind `run_code`. */
@@ -57,175 +42,134 @@ export class SourceTools implements AsyncDisposable {
     if (record.tool_type === "letta_builtin") return record.name === "run_code" ? this.#runCode(record) : undefined;
     const { source_code: source, source_type: language } = record;
     if (source === null || source === "" || (language !== "python" && language !== "typescript")) return undefined;
-    const parameters = parametersOf(record);
-    const hosts = hostsOf(record);
-    return this.#toolOf(record, hosts, async (input, context) => {
-      const missing = requirementsOf(record);
-      if (missing.length > 0)
-        return failed(`${record.name} needs packages that this version does not install: ${missing.join(", ")}. Use the standard library.`);
-      const names = Object.keys((parameters as { readonly properties?: object }).properties ?? {});
-      if (language === "typescript" && !/^[A-Za-z_]\w*$/.test(record.name)) return failed(`${record.name} is no name of a function`);
+    // Whether it is a parameter is seen when it runs; that it is named at all is enough to be careful.
+    const asksForState = language === "python" && /\bagent_state\b/.test(source);
+    const isHarmless = hostsOf(record).length === 0 && !asksForState && !this.#options.sandboxes.unisolatedAllowed;
+    return toolOf(record, isHarmless ? "readOnly" : "once", async (input, context) => {
+      const names = Object.keys((parametersOf(record) as { readonly properties?: object }).properties ?? {});
+      if (language === "typescript" && !/^[A-Za-z_$][\w$]*$/.test(record.name)) return failed(`${record.name} is no name of a function`);
       const runner = language === "python" ? pythonRunner(source) : typescriptRunner(source, record.name, names);
-      return await this.#run(runner, { name: record.name, arguments: input }, hosts, context);
+      const agentState = asksForState ? await readAgentState(this.#options, context) : undefined;
+      const call = { name: record.name, arguments: input, ...(agentState === undefined ? {} : { agentState }) };
+      return await this.#run(record, language, runner, call, context);
     });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    const opened = await this.#opened?.catch(() => undefined);
-    await opened?.pool.close();
-    await opened?.backend.close();
-  }
-
   #runCode(record: ToolRecord): OutsideTool {
-    return this.#toolOf(record, [], async (input, context) => {
-      const { code, language } = input;
+    return toolOf(record, this.#options.sandboxes.unisolatedAllowed ? "once" : "readOnly", async ({ code, language }, context) => {
       if (typeof code !== "string" || typeof language !== "string") return failed("run_code takes code and language, both texts");
       const runner = codeRunner(language, code);
       if (runner === undefined) return failed(`run_code runs python, js and ts, not ${language.slice(0, 50)}`);
-      return await this.#using([], context, async (sandbox) => {
-        await writeAll(sandbox, runner.files);
-        const { exit, stdout, stderr } = await runCommand(sandbox, commandOf(runner, context), context.signal);
-        const text = Buffer.concat([stdout, stderr]).toString("utf8");
-        return exit.reason === "exited" && exit.code === 0 ? { status: "success", text } : failed(`${describeExit(exit)}\n${text}`.trim());
+      return await this.#options.sandboxes.use(networkOf(record), context.signal, async (sandbox) => {
+        const ran = await run(sandbox, runner, context);
+        const text = Buffer.concat([ran.stdout, ran.stderr]).toString("utf8");
+        if (ran.exit.reason === "exited" && ran.exit.code === 0) return { status: "success", text, ...outputOf(ran) };
+        return { ...failed(`The code ${describeExit(ran.exit, callBounds, given)}\n${text}`.trim()), ...outputOf(ran) };
       });
     });
   }
 
-  #toolOf(record: ToolRecord, hosts: readonly string[], execute: OutsideTool["execute"]): OutsideTool {
-    return {
-      name: record.name,
-      description: record.description ?? "",
-      parameters: parametersOf(record),
-      effect: hosts.length === 0 ? "readOnly" : "once",
-      execute,
-    };
-  }
-
-  async #run(
-    runner: Runner,
-    call: { readonly name: string; readonly arguments: ToolInput },
-    hosts: readonly string[],
-    context: OutsideToolContext,
-  ): Promise<ToolResult> {
-    return await this.#using(hosts, context, async (sandbox) => {
-      await writeAll(sandbox, { ...runner.files, "call.json": JSON.stringify(call) });
-      const { exit, stdout, stderr } = await runCommand(sandbox, commandOf(runner, context), context.signal);
-      context.signal.throwIfAborted();
-      const said = Buffer.concat([stdout, stderr]).toString("utf8").slice(-outputCharactersShown).trim();
-      const ending = said === "" ? "" : `\nIt wrote: ${said}`;
-      if (exit.reason !== "exited") return failed(`${call.name} ${describeExit(exit)}${ending}`);
-      const outcome = await readOutcome(sandbox);
-      if (outcome === undefined) return failed(`${call.name} ended without a result (exit code ${exit.code})${ending}`);
-      if (outcome.error !== undefined) return failed(`${outcome.error}${ending}`);
-      return { status: "success", text: typeof outcome.value === "string" ? outcome.value : JSON.stringify(outcome.value ?? null) };
+  async #run(record: ToolRecord, language: Language, runner: Runner, call: RunnerCall, context: OutsideToolContext): Promise<ToolResult> {
+    const { sandboxes, packages } = this.#options;
+    let mounts: readonly Mount[] | undefined;
+    try {
+      const requirements = requirementsOf(record, language);
+      if (requirements.length > 0) mounts = [await packages.mount(language, requirements, context.signal)];
+    } catch (error) {
+      if (error instanceof PackageError) return failed(`${call.name} did not run: ${error.message}`);
+      throw error;
+    }
+    const needs = { ...networkOf(record), ...(mounts === undefined ? {} : { mounts }) };
+    return await sandboxes.use(needs, context.signal, async (sandbox) => {
+      await sandbox.files.write("call.json", JSON.stringify(call));
+      const ran = await run(sandbox, runner, context);
+      const result = await this.#resultOf(sandbox, ran, call, context);
+      return { ...result, ...outputOf(ran) };
     });
   }
 
-  /** A sandbox for one call. What keeps it from running is a result that says so. */
-  async #using(
-    hosts: readonly string[],
+  async #resultOf(
+    sandbox: Sandbox,
+    { exit, stdout, stderr }: CommandResult,
+    call: RunnerCall,
     context: OutsideToolContext,
-    work: (sandbox: Sandbox) => Promise<ToolResult>,
   ): Promise<ToolResult> {
-    let sandbox: Sandbox | undefined;
-    try {
-      const { backend, pool } = await (this.#opened ??= this.#open());
-      sandbox =
-        hosts.length === 0
-          ? await pool.take()
-          : await backend.create({ ...this.#spec, network: { allow: hosts.map((host) => ({ host })) } });
-      context.signal.throwIfAborted();
-      return await work(sandbox);
-    } catch (error) {
-      if (expectedErrors.some((each) => error instanceof each)) return failed(`The code did not run: ${(error as Error).message}`);
-      throw error;
-    } finally {
-      await sandbox?.close();
-    }
+    const said = Buffer.concat([stdout, stderr]).toString("utf8").slice(-outputCharactersShown).trim();
+    const ending = said === "" ? "" : `\nIt wrote: ${said}`;
+    if (exit.reason !== "exited") return failed(`${call.name} ${describeExit(exit, callBounds, given)}${ending}`);
+    const outcome = await readOutcome(sandbox);
+    if (outcome === "too-large")
+      return failed(`The result of ${call.name} has more than ${outcomeBytesMax} bytes: return less, or ask for less at a time`);
+    if (outcome === undefined) return failed(`${call.name} ended without a result (exit code ${exit.code})${ending}`);
+    if (outcome.error !== undefined) return failed(`${outcome.error}${ending}`);
+    const problem = await this.#writeBack(call, outcome, context);
+    if (problem !== undefined) return failed(`${call.name} ran, but what it changed in memory was not kept: ${problem}`);
+    return { status: "success", text: typeof outcome.value === "string" ? outcome.value : JSON.stringify(outcome.value ?? null) };
   }
 
-  async #open(): Promise<{ readonly backend: SandboxBackend; readonly pool: SandboxPool }> {
-    try {
-      const backend = await this.#options.openBackend();
-      return { backend, pool: new SandboxPool({ backend, spec: this.#spec, size: warm, log: this.#options.environment.log }) };
-    } catch (error) {
-      // What is missing may be installed meanwhile.
-      this.#opened = undefined;
-      throw error;
-    }
+  async #writeBack({ agentState }: RunnerCall, { blocks }: Outcome, context: OutsideToolContext): Promise<string | undefined> {
+    if (agentState === undefined || blocks === undefined) return undefined;
+    if (typeof blocks !== "object" || blocks === null || !Object.values(blocks).every((value) => typeof value === "string"))
+      return "its blocks are no texts";
+    return await writeBlocks(this.#options, context, { before: valuesOf(agentState), after: blocks });
   }
 }
 
-const expectedErrors = [
-  IsolationError,
-  SandboxUnavailableError,
-  SandboxInputError,
-  SandboxLimitError,
-  SandboxClosedError,
-  SandboxFileError,
-];
-
-function codeRunner(language: string, code: string): Runner | undefined {
-  if (language === "python") return { program: "python3", arguments: ["-B", "code.py"], files: { "code.py": code } };
-  const name = { js: "code.mjs", javascript: "code.mjs", ts: "code.mts", typescript: "code.mts" }[language];
-  if (name === undefined) return undefined;
-  return { program: nodeTarget, arguments: ["--disable-warning=ExperimentalWarning", name], files: { [name]: code } };
+/** A tool whose owner's word on its effect comes first. */
+export function toolOf(record: ToolRecord, effect: OutsideTool["effect"], execute: OutsideTool["execute"]): OutsideTool {
+  const declared = record.metadata_["effect"];
+  const known = declared === "readOnly" || declared === "idempotent" || declared === "once" ? declared : undefined;
+  const { name, description } = record;
+  return { name, description: description ?? "", parameters: parametersOf(record), effect: known ?? effect, execute };
 }
 
-function commandOf(
-  { program, arguments: given }: Runner,
-  { effectId, agentId, secrets }: OutsideToolContext,
-): Parameters<typeof runCommand>[1] {
-  const environment = { ...secrets, KELPIE_EFFECT_ID: effectId, KELPIE_AGENT_ID: agentId };
-  return { program, arguments: given, environment, timeoutMilliseconds, outputBytesMax };
+/** The hosts that a tool's owner lets its code reach. */
+export function hostsOf({ metadata_ }: ToolRecord): readonly string[] {
+  const hosts = metadata_["network_hosts"];
+  return Array.isArray(hosts) ? hosts.filter((host) => typeof host === "string") : [];
 }
 
-async function writeAll(sandbox: Sandbox, files: Readonly<Record<string, string>>): Promise<void> {
-  for (const [path, content] of Object.entries(files)) await sandbox.files.write(path, content);
+/** What code has in its environment: the agent's secrets, and what the call is. */
+export function variablesOf({ effectId, agentId, secrets }: OutsideToolContext): Readonly<Record<string, string>> {
+  return { ...secrets, KELPIE_EFFECT_ID: effectId, KELPIE_AGENT_ID: agentId };
 }
 
-async function readOutcome(sandbox: Sandbox): Promise<{ readonly value?: Json; readonly error?: string } | undefined> {
+function networkOf(record: ToolRecord): { readonly allow?: readonly { readonly host: string }[] } {
+  const hosts = hostsOf(record);
+  return hosts.length === 0 ? {} : { allow: hosts.map((host) => ({ host })) };
+}
+
+/** @throws What `context.signal` was aborted with. */
+async function run(sandbox: Sandbox, runner: Runner, context: OutsideToolContext): Promise<CommandResult> {
+  for (const [path, content] of Object.entries(runner.files)) await sandbox.files.write(path, content);
+  // Where packages are mounted for Python; Node looks in the folders above.
+  const environment = { PYTHONPATH: "/opt/kelpie/packages", PYTHONUTF8: "1", ...variablesOf(context) };
+  const command = { program: runner.program, arguments: runner.arguments, environment, ...given };
+  const ran = await runCommand(sandbox, command, context.signal);
+  context.signal.throwIfAborted();
+  return ran;
+}
+
+function outputOf({ stdout, stderr }: CommandResult): Pick<ToolResult, "stdout" | "stderr"> {
+  return { stdout: endOf(stdout), stderr: endOf(stderr) };
+}
+
+function endOf(bytes: Buffer): string {
+  return bytes.toString("utf8").slice(-outputCharactersKept).toWellFormed();
+}
+
+async function readOutcome(sandbox: Sandbox): Promise<Outcome | "too-large" | undefined> {
   try {
     const outcome: unknown = JSON.parse(Buffer.from(await sandbox.files.read("outcome.json", outcomeBytesMax)).toString("utf8"));
     return typeof outcome === "object" && outcome !== null ? outcome : undefined;
   } catch (error) {
-    if (error instanceof SyntaxError || (error instanceof SandboxFileError && error.code === "not-found")) return undefined;
+    if (error instanceof SandboxFileError && error.code === "too-large") return "too-large";
+    // Whatever the code has made of it.
+    if (error instanceof SyntaxError || error instanceof SandboxFileError) return undefined;
     throw error;
-  }
-}
-
-function describeExit(exit: Exit): string {
-  switch (exit.reason) {
-    case "exited":
-      return `ended with the exit code ${exit.code}`;
-    case "timeout":
-      return `ran for ${timeoutMilliseconds / 1_000} s and was ended`;
-    case "output-limit":
-      return `wrote more than ${outputBytesMax} bytes and was ended`;
-    case "memory-limit":
-      return `used more than ${bounds.memoryBytes! / 2 ** 20} MB of memory and was ended`;
-    case "disk-limit":
-      return `filled its ${bounds.diskBytes! / 2 ** 20} MB of disk and was ended`;
-    case "killed":
-      return "was ended";
   }
 }
 
 function parametersOf(record: ToolRecord): Json {
   return (record.json_schema["parameters"] ?? { type: "object", properties: {} }) as Json;
-}
-
-function hostsOf({ metadata_ }: ToolRecord): readonly string[] {
-  const hosts = metadata_["network_hosts"];
-  return Array.isArray(hosts) ? hosts.filter((host) => typeof host === "string") : [];
-}
-
-function requirementsOf({ pip_requirements, npm_requirements }: ToolRecord): string[] {
-  return [pip_requirements, npm_requirements].flatMap((list) =>
-    Array.isArray(list) ? list.map((each) => String((each as { readonly name?: unknown } | null)?.name ?? each)) : [],
-  );
-}
-
-function failed(text: string): ToolResult {
-  return { status: "error", text };
 }
