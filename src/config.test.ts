@@ -16,6 +16,7 @@ test("Without flags and variables everything has its default", () => {
     storeAddress: undefined,
     sealingKey: undefined,
     publicUrl: undefined,
+    unisolatedTools: false,
     nodeName: undefined,
     join: undefined,
     clusterSecret: undefined,
