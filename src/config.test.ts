@@ -15,6 +15,7 @@ test("Without flags and variables everything has its default", () => {
     dataDirectory: ".kelpie",
     storeAddress: undefined,
     sealingKey: undefined,
+    newSealingKey: false,
     publicUrl: undefined,
     unisolatedTools: false,
     nodeName: undefined,

@@ -17,6 +17,7 @@ export interface Config {
   readonly dataDirectory: string;
   readonly storeAddress: string | undefined;
   readonly sealingKey: string | undefined;
+  readonly newSealingKey: boolean;
   readonly publicUrl: string | undefined;
   readonly unisolatedTools: boolean;
   readonly nodeName: string | undefined;
@@ -98,7 +99,13 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     default: undefined,
     isSecret: true,
     meaning:
-      "What tokens of MCP servers are sealed with in the store, the same for all nodes. Without it the file `sealing-key` beside the store file holds one; over a database servers that ask for OAuth need it",
+      "What secrets are sealed with in the store (of agents, MCP servers and providers), the same for all nodes. Without it the file `sealing-key` beside the store file holds one; over a database no secrets are taken without it",
+  },
+  newSealingKey: {
+    variables: ["KELPIE_NEW_SEALING_KEY"],
+    ...yesOrNo(),
+    default: false,
+    meaning: "For one start after the sealing key was lost: `yes` takes another one, and what was sealed has to be given again",
   },
   publicUrl: {
     flag: "public-url",
@@ -321,7 +328,7 @@ export const ignoredVariables: Readonly<Record<string, string>> = {
   LETTA_DISABLE_SQLALCHEMY_POOLING: noDatabase,
   LETTA_REDIS_HOST: noDatabase,
   LETTA_REDIS_PORT: noDatabase,
-  LETTA_ENCRYPTION_KEY: "only tokens of MCP servers are sealed, under KELPIE_SEALING_KEY; keep the store on an encrypted disk",
+  LETTA_ENCRYPTION_KEY: "secrets are sealed under KELPIE_SEALING_KEY; keep the store on an encrypted disk for what agents remember",
   LETTA_DEFAULT_EMBEDDING_HANDLE: "Kelpie searches by words; there are no embeddings yet",
   LETTA_MEMFS_SERVICE_URL: "Kelpie has no memory file system yet",
   LETTA_KEEPALIVE_INTERVAL: "an event stream shows life every 20 seconds",

@@ -59,8 +59,10 @@ export interface KelpieOptions {
   readonly models?: ModelCatalogue;
   /** Keys and addresses of model providers, by variable: `{ OPENAI_API_KEY: "…" }`. */
   readonly providers?: Readonly<Record<string, string | undefined>>;
-  /** What tokens are kept under, at least 16 characters. By default a file beside the store file; over another store none are kept without it. */
+  /** What secrets are sealed with, at least 16 characters. By default a file beside the store file; over another store none are taken without it. */
   readonly sealingKey?: string | undefined;
+  /** The sealing key of before is lost, and with it what was sealed. */
+  readonly newSealingKey?: boolean;
   /** Where browsers reach this Kelpie, such as `https://kelpie.example.com`. By default where `serve` listens first. */
   readonly publicUrl?: string | undefined;
   /** Code of tools may run as plain processes of this host, with all the rights of this one, where it cannot be isolated. */
@@ -107,7 +109,7 @@ const leaveMillisecondsDefault = 5_000;
 const defaultPort = 8283;
 const defaultHost = "127.0.0.1";
 
-/** @throws {StoreFileError} @throws {PostgresDatabaseError} @throws {StoreUnavailableError} @throws {JoinError} The store cannot be opened, or is not the cluster's. */
+/** @throws {StoreFileError} @throws {PostgresDatabaseError} @throws {StoreUnavailableError} @throws {JoinError} The store cannot be opened, or is not the cluster's. @throws {SealError} */
 export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie> {
   const environment = options.environment ?? new RealEnvironment();
   const models = options.models ?? new ModelCatalogue({ environment, providers: configuredProviders(options.providers ?? {}) });
@@ -121,7 +123,13 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const { store, actors, cluster } = node;
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
-  const sealingKey = openSealingKey(environment, options.sealingKey, node.place);
+  const sealingKey = await openSealingKey({
+    environment,
+    store,
+    place: node.place,
+    secret: options.sealingKey,
+    isNew: options.newSealingKey ?? false,
+  });
   let servedUrl: string | undefined;
   const mcp = opened.use(
     new McpTools({
@@ -139,7 +147,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
   const agents = createAgents({ store, environment, models, tools, actors, sealingKey, callback: postCallback });
   opened.defer(() => agents.stop());
   await tools.seed(store, environment, defaultProject);
-  const providers = new StoredProviders({ store, environment, models }, defaultProject);
+  const providers = new StoredProviders({ store, environment, models, sealingKey }, defaultProject);
   await providers.sync();
   if (cluster !== undefined) {
     shareFeeds(agents.feeds, { store, environment, cluster });
@@ -158,6 +166,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
     providers,
     tools,
     mcp,
+    sealingKey,
     agents: agents.directory,
     conversations: agents.conversations,
     feeds: agents.feeds,

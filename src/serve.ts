@@ -19,6 +19,7 @@ import { ListenError } from "./server/listen.ts";
 import type { ClusterView } from "./server/services.ts";
 import { FoundationDbMissingError } from "./storage/foundationdb-native.ts";
 import { FoundationDbFormatError } from "./storage/foundationdb-rows.ts";
+import { SealError } from "./storage/sealing-key.ts";
 import { PostgresDatabaseError } from "./storage/postgres-schema.ts";
 import { StoreFileError } from "./storage/sqlite-file.ts";
 import { StoreUnavailableError } from "./storage/store.ts";
@@ -48,6 +49,7 @@ export async function serve(
         config.join !== undefined && config.dataDirectory === settings.dataDirectory.default ? undefined : config.dataDirectory,
       storeAddress: config.storeAddress,
       sealingKey: config.sealingKey,
+      newSealingKey: config.newSealingKey,
       publicUrl: config.publicUrl,
       unisolatedTools: config.unisolatedTools,
       cluster,
@@ -152,6 +154,7 @@ const expectedErrors = [
   FoundationDbMissingError,
   StoreUnavailableError,
   RowDamagedError,
+  SealError,
   ListenError,
   JoinError,
   CertificateError,

@@ -118,10 +118,15 @@ test("A secret that is compressed is not found", () => {
   assert.equal(mask.apply(text), text);
 });
 
-test("The message, the trace and the causes of an error are masked", () => {
-  const error = new Error(`it said ${secret}`, { cause: new Error(`and ${secret}`) });
+test("The message, the trace and the causes of an error are masked, whatever made it", () => {
+  const cause = new DOMException(`and ${secret}`, "AbortError");
+  const error = new Error(`it said ${secret}`, { cause });
+  Object.defineProperty(cause, "cause", { value: error });
   assert.equal(mask.applyToError(error), error);
-  assert.ok(!`${error.stack} ${error.message} ${(error.cause as Error).stack}`.includes(secret));
+  for (const text of [error.message, error.stack, cause.message, cause.stack]) {
+    assert.ok(text!.includes(secretMask));
+    assert.ok(!text!.includes(secret));
+  }
 });
 
 test("Many secrets and one that repeats itself are looked for in one pass", () => {

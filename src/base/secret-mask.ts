@@ -50,9 +50,14 @@ export class SecretMask {
 
   /** Masks the message and the trace of an error, and of its causes. Gives the error. */
   applyToError(error: unknown): unknown {
-    for (let at = error; at instanceof Error; at = at.cause) {
-      at.message = this.apply(at.message);
-      if (at.stack !== undefined) at.stack = this.apply(at.stack);
+    const seen = new Set<unknown>();
+    for (let at = error; at instanceof Error && !seen.has(at); at = at.cause) {
+      seen.add(at);
+      for (const field of ["message", "stack"] as const) {
+        const [text, masked] = [at[field] ?? "", this.apply(at[field] ?? "")];
+        // Those of the platform have it from their prototype, where it cannot be set.
+        if (masked !== text) Object.defineProperty(at, field, { value: masked, writable: true, configurable: true });
+      }
     }
     return error;
   }

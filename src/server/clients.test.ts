@@ -325,9 +325,9 @@ test("Stored providers are there again after a restart", async () => {
   const providerFetch = async (): Promise<Response> => Response.json({ data: [{ id: "m" }] });
   await using server = await openTestServer({ models: { fetch: providerFetch as never } });
   await server.call("POST", "/v1/providers", { name: "mine", provider_type: "openai", api_key: "k" });
-  const { environment, store } = server.services;
+  const { environment, store, sealingKey } = server.services;
   const models = new ModelCatalogue({ environment, providers: [], fetch: providerFetch as never });
-  await new StoredProviders({ environment, store, models }, "default").sync();
+  await new StoredProviders({ environment, store, models, sealingKey }, "default").sync();
   assert.equal((await models.describe("mine/m")).handle, "mine/m");
 });
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readMcpServer } from "../tools/mcp/server-record.ts";
+import { openConfig } from "../tools/mcp/server-secrets.ts";
 import { openTestServer } from "./testing.ts";
 
 /** A program that exits at once: the server is kept, without tools. */
@@ -20,7 +21,9 @@ test("Values that are hidden are not shown, and stay when what was shown is sent
     const { id, server_name: _, ...sentBack } = shown;
     await server.call("PATCH", `/v1/mcp-servers/${id}`, { config: sentBack });
     const stored = await readMcpServer(server.services.store, "default", id);
-    assert.deepEqual({ ...stored.config, ...config }, stored.config, "nothing of it was lost");
+    assert.ok(!JSON.stringify(stored).includes("a secret"), "no row has it");
+    const opened = openConfig(server.services.sealingKey, { project: "default", id }, stored.config);
+    assert.deepEqual({ ...opened, ...config }, opened, "nothing of it was lost");
   }
 });
 

@@ -5,8 +5,10 @@ import { ManualEnvironment, settle } from "../../test/support/manual-environment
 import { ModelCatalogue } from "../models/model-catalogue.ts";
 import { ModelNotFoundError } from "../models/model.ts";
 import { MemoryStore } from "../storage/memory-store.ts";
+import { SealError, SealingKey } from "../storage/sealing-key.ts";
 import type { Store } from "../storage/store.ts";
-import { ProviderNameTakenError, StoredProviders, type ProviderFields } from "./providers.ts";
+import { transact } from "../storage/transaction.ts";
+import { ProviderNameTakenError, providers as rows, StoredProviders, type ProviderFields } from "./providers.ts";
 
 const fields = (name: string, key = "k"): ProviderFields => ({
   name,
@@ -28,16 +30,47 @@ interface Node {
 
 let seed = 0;
 
-function nodeOver(store: Store): Node {
+function nodeOver(store: Store, secret = "the secret that both nodes have"): Node {
   const environment = new ManualEnvironment(++seed);
+  const key = new SealingKey(secret, environment.random);
   const keys: string[] = [];
   const fetch = async (_: unknown, init?: RequestInit): Promise<Response> => {
     keys.push(new Headers(init?.headers).get("authorization") ?? "");
     return Response.json({ data: [{ id: "m" }] });
   };
   const models = new ModelCatalogue({ environment, providers: [], fetch: fetch as never });
-  return { environment, models, keys, providers: new StoredProviders({ store, environment, models }, "default") };
+  return { environment, models, keys, providers: new StoredProviders({ store, environment, models, sealingKey: () => key }, "default") };
 }
+
+test("A provider's key is sealed in its row, and a key in clear of a version of before is sealed when the row is written again", async () => {
+  const store = new MemoryStore();
+  const { providers, environment, models, keys } = nodeOver(store);
+  const created = await providers.create({ ...fields("new", "a-key-of-the-provider"), access_key: "an-access-key" });
+  assert.doesNotMatch(JSON.stringify(await rows.read(store, "default", [created.id])), /a-key-of|an-access/);
+  await models.describe("new/m");
+  const old = { ...fields("old", "a-key-in-clear"), id: "provider-old", created_at: "2026", updated_at: "2026", last_synced: null };
+  await transact(store, environment, async (transaction) => rows.insert(transaction, "default", old));
+  await nodeOver(store).providers.update(created.id, { base_url: "https://example.com/v1" });
+  await providers.sync();
+  assert.equal((await models.describe("old/m")).handle, "old/m");
+  await providers.update(old.id, { region: "eu" });
+  assert.doesNotMatch(JSON.stringify(await rows.read(store, "default", [old.id])), /in-clear/);
+  assert.equal((await models.describe("old/m")).handle, "old/m");
+  assert.deepEqual(new Set(keys), new Set(["Bearer a-key-of-the-provider", "Bearer a-key-in-clear"]));
+});
+
+test("A node with another sealing key uses no provider that it cannot open, says so, and takes a new key for it", async () => {
+  const store = new MemoryStore();
+  const [first, other] = [nodeOver(store), nodeOver(store, "a secret of somebody else")];
+  const record = await first.providers.create(fields("mine", "a-key-of-the-provider"));
+  await other.providers.sync();
+  await assert.rejects(other.models.describe("mine/m"), ModelNotFoundError);
+  assert.match(JSON.stringify(other.environment.logs), /sealed with another key.*KELPIE_SEALING_KEY/);
+  await assert.rejects(other.providers.refresh(record), SealError);
+  await assert.rejects(other.providers.update(record.id, { region: "eu" }), SealError);
+  await other.providers.update(record.id, { api_key: "a-newer-key" });
+  assert.equal((await other.models.describe("mine/m")).handle, "mine/m");
+});
 
 test("A provider that was added at one node is used at another one at once, without a hint", async () => {
   const store = new MemoryStore();

@@ -5,22 +5,26 @@
  *     all changes before it.
  * V2. The catalogue is changed by `sync` alone, from rows: after a change here, when a change elsewhere is noticed, and
  *     before a model of an unknown provider is said not to exist.
+ * V3. Keys are sealed in the rows.
  */
 import { encodeTuple, type Tuple } from "../base/tuple.ts";
 import type { Environment } from "../environment/environment.ts";
 import type { ModelCatalogue } from "../models/model-catalogue.ts";
+import type { Provider } from "../models/provider.ts";
 import { ProviderConfigurationError, providerFromInput } from "../models/providers.ts";
 import { Collection } from "../storage/collection.ts";
+import { SealError } from "../storage/sealing-key.ts";
 import type { Store, Version } from "../storage/store.ts";
+import { type FindSealingKey, openSecret, sealSecret, type StoredSecret } from "../storage/stored-secret.ts";
 import { transact, type Transaction } from "../storage/transaction.ts";
 
-/** Letta's Provider, with its secrets: never sent as it is. */
+/** Letta's Provider. */
 export interface ProviderRecord {
   readonly id: string;
   readonly name: string;
   readonly provider_type: string;
-  readonly api_key: string | null;
-  readonly access_key: string | null;
+  readonly api_key: StoredSecret | null;
+  readonly access_key: StoredSecret | null;
   readonly base_url: string | null;
   readonly region: string | null;
   readonly api_version: string | null;
@@ -29,10 +33,10 @@ export interface ProviderRecord {
   readonly last_synced: string | null;
 }
 
-export type ProviderFields = Pick<
-  ProviderRecord,
-  "name" | "provider_type" | "api_key" | "access_key" | "base_url" | "region" | "api_version"
->;
+export interface ProviderFields extends Pick<ProviderRecord, "name" | "provider_type" | "base_url" | "region" | "api_version"> {
+  readonly api_key: string | null;
+  readonly access_key: string | null;
+}
 
 export const providers: Collection<ProviderRecord> = new Collection<ProviderRecord>("provider", {
   created: (provider) => [[provider.created_at]],
@@ -47,6 +51,7 @@ export interface ProviderServices {
   readonly store: Store;
   readonly environment: Environment;
   readonly models: ModelCatalogue;
+  readonly sealingKey: FindSealingKey;
 }
 
 const providersMax = 1_000;
@@ -57,6 +62,7 @@ export class StoredProviders {
   readonly #store: Store;
   readonly #environment: Environment;
   readonly #models: ModelCatalogue;
+  readonly #sealingKey: FindSealingKey;
   readonly #project: string;
   /** The rows that the catalogue is made of, by name: their texts, and whether they could be used. */
   readonly #known = new Map<string, { readonly text: string; readonly isAdded: boolean }>();
@@ -64,20 +70,21 @@ export class StoredProviders {
   #seen: Version | null | undefined;
   #syncing: Promise<void> | undefined;
 
-  constructor({ store, environment, models }: ProviderServices, project: string) {
+  constructor({ store, environment, models, sealingKey }: ProviderServices, project: string) {
     this.#store = store;
     this.#environment = environment;
     this.#models = models;
+    this.#sealingKey = sealingKey;
     this.#project = project;
     models.lookForProviders = async () => await this.sync();
   }
 
-  /** @throws {ProviderConfigurationError} @throws {ProviderNameTakenError} */
+  /** @throws {ProviderConfigurationError} @throws {ProviderNameTakenError} @throws {SealError} */
   async create(fields: ProviderFields): Promise<ProviderRecord> {
     providerFromInput(fields);
     const now = this.#now();
     const id = `provider-${this.#environment.random.uuid()}`;
-    const record: ProviderRecord = { ...fields, id, created_at: now, updated_at: now, last_synced: null };
+    const record = this.#sealed({ ...fields, id, created_at: now, updated_at: now, last_synced: null });
     if (this.#models.isTaken(fields.name)) throw nameTaken(fields.name);
     await this.#change(async (transaction) => {
       const nameKey = this.#nameKey(fields.name);
@@ -89,12 +96,12 @@ export class StoredProviders {
     return record;
   }
 
-  /** `undefined`: there is none. @throws {ProviderConfigurationError} */
+  /** `undefined`: there is none. @throws {ProviderConfigurationError} @throws {SealError} */
   async update(id: string, changes: Partial<ProviderFields>): Promise<ProviderRecord | undefined> {
     return await this.#replace(id, (before) => {
       // A provider's name is part of handles that agents have, so it stays.
       const after: ProviderRecord = { ...before, ...changes, name: before.name, updated_at: this.#now() };
-      providerFromInput(after);
+      this.provider(after);
       return after;
     });
   }
@@ -111,9 +118,17 @@ export class StoredProviders {
     return deleted !== undefined;
   }
 
-  /** Asks the provider for its models anew, at every node. @throws {ModelError} It does not answer. */
+  /** What models are asked with. @throws {ProviderConfigurationError} @throws {SealError} */
+  provider(record: ProviderRecord): Provider {
+    const { api_key } = record;
+    const key = api_key && openSecret(this.#sealingKey, api_key, this.#secretName(record.id, "api_key"));
+    if (key !== null) this.#environment.log.hide([key]);
+    return providerFromInput({ ...record, api_key: key });
+  }
+
+  /** Asks the provider for its models anew, at every node. @throws {ModelError} It does not answer. @throws {SealError} */
   async refresh(record: ProviderRecord): Promise<ProviderRecord> {
-    await this.#models.checkProvider(providerFromInput(record));
+    await this.#models.checkProvider(this.provider(record));
     return (await this.#replace(record.id, (before) => ({ ...before, last_synced: this.#now() }))) ?? record;
   }
 
@@ -177,10 +192,10 @@ export class StoredProviders {
   /** False: it cannot be used here, for its name or its fields. */
   #add(record: ProviderRecord): boolean {
     try {
-      this.#models.addProvider(providerFromInput(record));
+      this.#models.addProvider(this.provider(record));
       return true;
     } catch (error) {
-      if (!(error instanceof ProviderConfigurationError)) throw error;
+      if (!(error instanceof ProviderConfigurationError || error instanceof SealError)) throw error;
       this.#environment.log.write("warn", "A stored provider cannot be used", { provider: record.name, reason: error.message });
       return false;
     }
@@ -190,7 +205,7 @@ export class StoredProviders {
     return await this.#change(async (transaction) => {
       const before = await providers.get(transaction, this.#project, id);
       if (before === undefined) return undefined;
-      const after = change(before);
+      const after = this.#sealed(change(before));
       providers.replace(transaction, this.#project, before, after);
       return after;
     });
@@ -205,6 +220,17 @@ export class StoredProviders {
     });
     if (changed !== undefined) await this.#syncIfPossible();
     return changed;
+  }
+
+  /** What is sealed already stays so. */
+  #sealed(record: ProviderRecord): ProviderRecord {
+    const seal = (field: string, value: StoredSecret | null): StoredSecret | null =>
+      typeof value === "string" ? sealSecret(this.#sealingKey, value, this.#secretName(record.id, field)) : value;
+    return { ...record, api_key: seal("api_key", record.api_key), access_key: seal("access_key", record.access_key) };
+  }
+
+  #secretName(id: string, field: string): string {
+    return `${this.#project}/provider/${id}/${field}`;
   }
 
   get #changesKey(): Tuple {

@@ -22,7 +22,7 @@ export interface ClusterView {
 }
 
 /** Everything that the API is made of, put together by `kelpie.ts`. */
-export interface Services extends Omit<AgentEnvironment, "work" | "callback" | "limiter" | "sealingKey"> {
+export interface Services extends Omit<AgentEnvironment, "work" | "callback" | "limiter"> {
   readonly models: ModelCatalogue;
   /** Those that were added through the API. */
   readonly providers: StoredProviders;

@@ -62,10 +62,11 @@ export async function openTestServer(options: TestServerOptions = {}): Promise<T
   const actors = new ActorRuntime({ store, environment, placement, limits: options.actorLimits ?? {} });
   const actorTypes = new Map((options.actors ?? []).map((type) => [type.type, type]));
   for (const type of actorTypes.values()) actors.register(type);
-  const mcp = new McpTools({ store, environment });
-  tools.addSource("external_mcp", (record) => mcp.tool(record));
   const key = new SealingKey("the sealing key of test servers", environment.random);
-  const agents = createAgents({ store, environment, models, tools, actors, sealingKey: () => key, callback: async () => 200 });
+  const sealingKey = (): SealingKey => key;
+  const mcp = new McpTools({ store, environment, sealingKey });
+  tools.addSource("external_mcp", (record) => mcp.tool(record));
+  const agents = createAgents({ store, environment, models, tools, actors, sealingKey, callback: async () => 200 });
   await tools.seed(store, environment, defaultProject);
   await actors.start();
   const services: Services = {
@@ -74,7 +75,8 @@ export async function openTestServer(options: TestServerOptions = {}): Promise<T
     actors,
     actorTypes,
     models,
-    providers: new StoredProviders({ store, environment, models }, defaultProject),
+    sealingKey,
+    providers: new StoredProviders({ store, environment, models, sealingKey }, defaultProject),
     tools,
     mcp,
     agents: agents.directory,

@@ -22,6 +22,8 @@ export class SealError extends Error {
 }
 
 export class SealingKey {
+  /** Tells keys apart, and says nothing of them. */
+  readonly id: string;
   readonly #key: Uint8Array;
   readonly #random: Random;
 
@@ -30,6 +32,7 @@ export class SealingKey {
     if (secret.length < sealingSecretLengthMin)
       throw new SealError(`The secret that values are sealed with has at least ${sealingSecretLengthMin} characters`);
     this.#key = new Uint8Array(hkdfSync("sha256", secret, "", "kelpie sealed values", 32));
+    this.id = Buffer.from(hkdfSync("sha256", secret, "", "kelpie id of a sealing key", 12)).toString("base64url");
     this.#random = random;
   }
 
@@ -52,7 +55,10 @@ export class SealingKey {
         .setAuthTag(bytes.subarray(nonceEnd, tagEnd));
       return Buffer.concat([opening.update(bytes.subarray(tagEnd)), opening.final()]).toString("utf8");
     } catch (error) {
-      throw new SealError(`The sealed value ${name} was sealed with another key, or is damaged`, { cause: error });
+      throw new SealError(
+        `The sealed value ${name} was sealed with another key, or is damaged: start Kelpie with the key of then (KELPIE_SEALING_KEY, or the file sealing-key beside the store file), or give the value again`,
+        { cause: error },
+      );
     }
   }
 }

@@ -1,8 +1,12 @@
 /** A secret that the processes over one store file share: kept beside it, for who may read that. An adapter. */
-import { linkSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Random } from "../environment/environment.ts";
 
 const secretBytes = 32;
+
+export function hasSecretFile(path: string): boolean {
+  return existsSync(path);
+}
 
 /** The secret in the file at `path`; made, once for all who ask at the same time, if there is none. Throws what the file system throws. */
 export function secretFile(path: string, random: Random): Uint8Array {

@@ -27,11 +27,12 @@ const context = JSON.parse(process.env["MCP_CONFORMANCE_CONTEXT"] ?? "{}") as {
 const environment = new RealEnvironment({ level: "debug" });
 const store = new MemoryStore();
 const release = holdProcess();
-const sealingKey = new SealingKey(environment.random.bytes(32), environment.random);
+const key = new SealingKey(environment.random.bytes(32), environment.random);
+const sealingKey = (): SealingKey => key;
 await using mcp = new McpTools({
   store,
   environment,
-  sealingKey: () => sealingKey,
+  sealingKey,
   // By which the suite knows the document that says who a client is.
   publicUrl: () => "https://conformance-test.local",
   elicit: async () => ({ action: "accept", content: {} }),
@@ -39,7 +40,7 @@ await using mcp = new McpTools({
 
 const { client_id, client_secret } = context;
 const { id } = await transact(store, environment, (transaction) =>
-  createMcpServer(transaction, environment, project, {
+  createMcpServer(transaction, { environment, sealingKey }, project, {
     server_name: "conformance",
     config: {
       mcp_server_type: "streamable_http",

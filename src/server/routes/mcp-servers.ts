@@ -2,6 +2,7 @@
 import { z } from "@hono/zod-openapi";
 import { transact } from "../../storage/transaction.ts";
 import { callbackPath, clientPath, McpConnectionError, type McpServerConfig } from "../../tools/mcp/mcp.ts";
+import { hideSecrets, openConfig } from "../../tools/mcp/server-secrets.ts";
 import {
   createMcpServer,
   getMcpServer,
@@ -69,8 +70,12 @@ const offerSchema = z
 const callbackFields = ["state", "code", "iss", "error", "error_description", "error_uri"] as const;
 
 export function mcpServerRoutes(services: Services): Endpoint[] {
-  const { store, environment, agents, mcp } = services;
+  const { store, environment, agents, mcp, sealingKey } = services;
   const tag = "mcp-servers";
+  const viewIn =
+    (project: string) =>
+    (server: McpServerRecord): Record<string, unknown> =>
+      serverView(server, hideSecrets(sealingKey, { project, id: server.id }, server.config, mask));
 
   async function toolOf(project: string, serverId: string, toolId: string): Promise<ToolRecord> {
     await readMcpServer(store, project, serverId);
@@ -102,7 +107,7 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
       async ({ query, project }) => {
         const found = await listMcpServers(store, project, pageOf(query));
         if (found === undefined) throw unprocessable("query: the cursor (after or before) names no MCP server");
-        return found.map(serverView);
+        return found.map(viewIn(project));
       },
     ),
     endpoint(
@@ -116,9 +121,9 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
         audit: "mcp_server.create",
       },
       async ({ body, project }) => {
-        const server = await transact(store, environment, (transaction) => createMcpServer(transaction, environment, project, body));
+        const server = await transact(store, environment, (transaction) => createMcpServer(transaction, services, project, body));
         await refreshIfReachable(project, server);
-        return serverView(server);
+        return viewIn(project)(server);
       },
     ),
     endpoint(
@@ -132,12 +137,12 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
       },
       async ({ params: { agent_id }, project }) => {
         const { tool_ids } = await agents.get(project, agent_id);
-        return (await mcp.serversOf(project, tool_ids)).map(serverView);
+        return (await mcp.serversOf(project, tool_ids)).map(viewIn(project));
       },
     ),
     endpoint(
       { method: "get", path: "/v1/mcp-servers/{mcp_server_id}", summary: "Reads an MCP server", tag, params, response: serverSchema },
-      async ({ params: { mcp_server_id }, project }) => serverView(await readMcpServer(store, project, mcp_server_id)),
+      async ({ params: { mcp_server_id }, project }) => viewIn(project)(await readMcpServer(store, project, mcp_server_id)),
     ),
     endpoint(
       {
@@ -153,14 +158,15 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
       async ({ params: { mcp_server_id }, body, project }) => {
         const server = await transact(store, environment, async (transaction) => {
           const { config: stored } = await getMcpServer(transaction, project, mcp_server_id);
+          const open = (): McpServerConfig => openConfig(sealingKey, { project, id: mcp_server_id }, stored);
           const changes = {
             ...(body.server_name == null ? {} : { server_name: body.server_name }),
-            ...(body.config == null ? {} : { config: withStored(body.config, stored) }),
+            ...(body.config == null ? {} : { config: withStored(body.config, open) }),
           };
-          return await updateMcpServer(transaction, environment, project, mcp_server_id, changes);
+          return await updateMcpServer(transaction, services, project, mcp_server_id, changes);
         });
         await refreshIfReachable(project, server);
-        return serverView(server);
+        return viewIn(project)(server);
       },
     ),
     endpoint(
@@ -269,8 +275,9 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
 const mask = "********";
 
 /** What a client was shown and sends back is what is stored; for another place it has to be given again. */
-function withStored(given: McpServerConfig, stored: McpServerConfig): McpServerConfig {
+function withStored(given: McpServerConfig, open: () => McpServerConfig): McpServerConfig {
   if (!JSON.stringify(given).includes(JSON.stringify(mask))) return given;
+  const stored = open();
   if (placeOf(given) !== placeOf(stored))
     throw unprocessable("body.config: what is hidden here goes to no other program or address: give its values again");
   return unmasked(given, stored);
@@ -287,19 +294,10 @@ function unmasked<T>(given: T, stored: unknown): T {
   return Object.fromEntries(Object.entries(given).map(([name, value]) => [name, unmasked(value, values[name])])) as T;
 }
 
-/** Its token and the values of its variables and headers are not shown. */
-function serverView({ id, server_name, config: stored }: McpServerRecord): Record<string, unknown> {
-  const hidden = (values: Readonly<Record<string, string>> | null | undefined): Record<string, string> | null =>
-    values == null ? null : Object.fromEntries(Object.keys(values).map((name) => [name, mask]));
-  if (stored.mcp_server_type === "stdio") return { ...stored, env: hidden(stored.env), id, server_name };
-  return {
-    ...stored,
-    auth_header: stored.auth_header ?? null,
-    auth_token: stored.auth_token ? mask : null,
-    custom_headers: hidden(stored.custom_headers),
-    oauth_client:
-      stored.oauth_client == null ? null : { ...stored.oauth_client, client_secret: stored.oauth_client.client_secret ? mask : null },
-    id,
-    server_name,
-  };
+/** `config`: with its token and the values of its variables and headers hidden. */
+function serverView({ id, server_name }: McpServerRecord, config: McpServerConfig): Record<string, unknown> {
+  if (config.mcp_server_type === "stdio") return { ...config, env: config.env ?? null, id, server_name };
+  const { auth_header = null, auth_token = null, custom_headers = null, oauth_client = null } = config;
+  const client = oauth_client && { ...oauth_client, client_secret: oauth_client.client_secret ?? null };
+  return { ...config, auth_header, auth_token, custom_headers, oauth_client: client, id, server_name };
 }

@@ -114,7 +114,7 @@ export function providerRoutes({ store, models, providers: stored }: Services): 
       { method: "post", path: "/v1/providers/{provider_id}/check", summary: "Tries a stored provider's key", tag, params },
       async ({ params: { provider_id }, project }) => {
         const record = await recordOf(project, provider_id);
-        await models.checkProvider(providerFromInput(record));
+        await models.checkProvider(stored.provider(record));
         return { message: `Valid api key for provider_type=${record.provider_type}` };
       },
     ),

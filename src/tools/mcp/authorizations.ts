@@ -1,9 +1,11 @@
 /** What MCP servers over HTTP have been allowed by their owner, from the first 401 to a person's way back. */
 import { type OAuthClientMetadata, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { SecretMask } from "../../base/secret-mask.ts";
 import type { Transaction } from "../../storage/transaction.ts";
 import { callbackPath, clientPath, McpConnectionError, UnknownAuthorizationError } from "./mcp.ts";
 import { type AuthorizationSettings, clientMetadata, credentialsKey, type HttpConfig, OAuthProvider } from "./oauth-provider.ts";
 import { type McpServerRecord, readMcpServer } from "./server-record.ts";
+import { openConfig, secretsOf } from "./server-secrets.ts";
 
 export class McpAuthorizations {
   readonly #settings: AuthorizationSettings;
@@ -29,16 +31,16 @@ export class McpAuthorizations {
     if (serverId === undefined) throw unknown;
     const server = await readMcpServer(this.#settings.store, project, serverId).catch(() => undefined);
     if (server === undefined || server.config.mcp_server_type === "stdio") throw unknown;
-    const provider = new OAuthProvider(this.#settings, project, server, server.config);
+    const config = openConfig(this.#settings.sealingKey, { project, id: serverId }, server.config) as HttpConfig;
+    const provider = new OAuthProvider(this.#settings, project, server, config);
     if (!(await provider.resume(state))) throw unknown;
-    const url = server.config.server_url;
+    const url = config.server_url;
     try {
       await new StreamableHTTPClientTransport(new URL(url), { authProvider: provider, fetch: provider.fetch }).finishAuth(callback);
     } catch (error) {
-      throw new McpConnectionError(
-        `The MCP server ${server.server_name} was not authorized: ${error instanceof Error ? error.message : String(error)}`,
-        { cause: error },
-      );
+      const said = error instanceof Error ? error.message : String(error);
+      const refusal = new McpConnectionError(`The MCP server ${server.server_name} was not authorized: ${said}`, { cause: error });
+      throw new SecretMask([...secretsOf(config), ...provider.secrets, ...callback.getAll("code")]).applyToError(refusal);
     }
     return server;
   }

@@ -9,6 +9,7 @@ import {
   SSEClientTransport,
   type Transport,
 } from "@modelcontextprotocol/client";
+import { SecretMask } from "../../base/secret-mask.ts";
 import type { Cancel, Environment } from "../../environment/environment.ts";
 import { OutcomeUnknownError } from "../tool.ts";
 import { effectIdMeta, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
@@ -23,6 +24,8 @@ export interface McpConnectionOptions {
   /** What people call the server. */
   readonly name: string;
   readonly config: McpServerConfig;
+  /** Of `config`. */
+  readonly secrets: readonly string[];
   readonly environment: Environment;
   /** For a server that asks for OAuth. */
   readonly authorization?: OAuthProvider | undefined;
@@ -61,6 +64,8 @@ export class McpConnection {
   #isClosed = false;
   /** Which versions are tried. A program may never answer to what it does not know, so the older ones come first there. */
   #mode: "legacy" | "auto";
+  #mask: SecretMask | undefined;
+  #secretsMasked = 0;
 
   constructor(options: McpConnectionOptions) {
     this.#options = options;
@@ -70,6 +75,16 @@ export class McpConnection {
   /** What the server offers now. @throws {McpConnectionError} */
   async tools(): Promise<readonly McpToolInfo[]> {
     return await this.#using(async (connected) => (await this.#offered(connected)).map(({ info }) => info));
+  }
+
+  /** For what the server says, which may be what it was given (P5). Tools and errors are masked already, results of calls are not. */
+  get mask(): SecretMask {
+    const { secrets, authorization, environment } = this.#options;
+    const all = new Set([...secrets, ...(authorization?.secrets ?? [])]);
+    if (this.#mask !== undefined && this.#secretsMasked === all.size) return this.#mask;
+    environment.log.hide(all);
+    this.#secretsMasked = all.size;
+    return (this.#mask = new SecretMask(all));
   }
 
   /** @throws {McpConnectionError} Certainly without effect. @throws {OutcomeUnknownError} @throws The reason of the signal. */
@@ -122,7 +137,7 @@ export class McpConnection {
     const { name, environment } = this.#options;
     const leaveOut = (tool: string, fault: string): void =>
       environment.log.write("warn", "A tool of an MCP server is left out", { server: name, tool: tool.slice(0, 100), fault });
-    const tools = (connected.tools ??= offeredTools(connected.client, leaveOut));
+    const tools = (connected.tools ??= offeredTools(connected.client, this.mask, leaveOut));
     try {
       return await tools;
     } catch (error) {
@@ -132,6 +147,14 @@ export class McpConnection {
   }
 
   async #using<T>(work: (connected: Connected) => Promise<T>): Promise<T> {
+    try {
+      return await this.#usingTwice(work);
+    } catch (error) {
+      throw this.mask.applyToError(error);
+    }
+  }
+
+  async #usingTwice<T>(work: (connected: Connected) => Promise<T>): Promise<T> {
     try {
       return await this.#usingOnce(work);
     } catch (error) {

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
 import { RealEnvironment } from "../../environment/real-environment.ts";
 import { MemoryStore } from "../../storage/memory-store.ts";
+import { SealingKey } from "../../storage/sealing-key.ts";
 import { transact } from "../../storage/transaction.ts";
 import { OutcomeUnknownError, type ToolResult } from "../tool.ts";
 import { McpConnectionError, mcpLimits } from "./mcp.ts";
@@ -14,6 +15,8 @@ import { createMcpServer } from "./server-record.ts";
 
 const project = "p";
 const environment = new RealEnvironment({ level: "error", write: () => undefined });
+const key = new SealingKey("the sealing key of these tests", environment.random);
+const sealingKey = (): SealingKey => key;
 
 interface Asked {
   readonly id?: number;
@@ -50,7 +53,7 @@ async function setUp(
     if (http.listening) await once(http.close(), "close");
   };
   const store = new MemoryStore();
-  const mcp = new McpTools({ store, environment });
+  const mcp = new McpTools({ store, environment, sealingKey });
   t.after(async () => {
     await mcp[Symbol.asyncDispose]();
     await stop();
@@ -60,7 +63,7 @@ async function setUp(
     server_url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`,
   };
   const { id } = await transact(store, environment, (transaction) =>
-    createMcpServer(transaction, environment, project, { server_name: "web", config }),
+    createMcpServer(transaction, { environment, sealingKey }, project, { server_name: "web", config }),
   );
   await mcp.refresh(project, id);
   const [record] = await mcp.list(project, id);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { RealEnvironment } from "../../environment/real-environment.ts";
 import { MemoryStore } from "../../storage/memory-store.ts";
+import { SealingKey } from "../../storage/sealing-key.ts";
 import { transact } from "../../storage/transaction.ts";
 import { OutcomeUnknownError, type ToolResult } from "../tool.ts";
 import type { Elicit } from "./connection.ts";
@@ -15,6 +16,8 @@ import { createMcpServer, updateMcpServer } from "./server-record.ts";
 const project = "p";
 const program = join(import.meta.dirname, "mcp-server.child.ts");
 const environment = new RealEnvironment({ level: "error", write: () => undefined });
+const key = new SealingKey("the sealing key of these tests", environment.random);
+const sealingKey = (): SealingKey => key;
 
 interface Setup {
   readonly store: MemoryStore;
@@ -26,11 +29,11 @@ interface Setup {
 /** A project with one server, which behaves as `manner` says. */
 async function setUp(t: TestContext, manner: string, env: Readonly<Record<string, string>> = {}, elicit?: Elicit): Promise<Setup> {
   const store = new MemoryStore();
-  const mcp = new McpTools({ store, environment, elicit });
+  const mcp = new McpTools({ store, environment, sealingKey, elicit });
   t.after(() => mcp[Symbol.asyncDispose]());
   const config = { mcp_server_type: "stdio" as const, command: process.execPath, args: [program, manner], env };
   const { id } = await transact(store, environment, (transaction) =>
-    createMcpServer(transaction, environment, project, { server_name: "child", config }),
+    createMcpServer(transaction, { environment, sealingKey }, project, { server_name: "child", config }),
   );
   return {
     store,
@@ -88,7 +91,9 @@ test("Whoever asks what a server offers sees what is new, taken, changed and gon
   await mcp.refresh(project, serverId);
   assert.deepEqual(await states(), { child__echo: "taken once", child__meta: "taken readOnly" });
   const config = { mcp_server_type: "stdio" as const, command: process.execPath, args: [program, "has bad tools"] };
-  await transact(store, environment, (transaction) => updateMcpServer(transaction, environment, project, serverId, { config }));
+  await transact(store, environment, (transaction) =>
+    updateMcpServer(transaction, { environment, sealingKey }, project, serverId, { config }),
+  );
   const after = Object.values(await states());
   assert.deepEqual([after.includes("new once"), after.at(-1)], [true, "gone readOnly"]);
   assert.equal((await mcp.list(project, serverId)).length, 2);
@@ -169,7 +174,9 @@ test("What a server asks a person is answered by the program that runs Kelpie", 
 test("A program that is not there is an error that names it", async (t) => {
   const { mcp, serverId, store } = await setUp(t, "good");
   const config = { mcp_server_type: "stdio" as const, command: "/no/such/program", args: [] };
-  await transact(store, environment, (transaction) => updateMcpServer(transaction, environment, project, serverId, { config }));
+  await transact(store, environment, (transaction) =>
+    updateMcpServer(transaction, { environment, sealingKey }, project, serverId, { config }),
+  );
   await assert.rejects(mcp.refresh(project, serverId), /cannot be reached \(the program \/no\/such\/program\): .*ENOENT/);
 });
 

@@ -3,6 +3,7 @@ import { decodeJson, type Json } from "../../base/json.ts";
 import { type Tuple, tupleRange } from "../../base/tuple.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { Store } from "../../storage/store.ts";
+import type { FindSealingKey } from "../../storage/stored-secret.ts";
 import { transact, type Transaction } from "../../storage/transaction.ts";
 import type { OutsideTool, ToolResult } from "../tool.ts";
 import {
@@ -21,6 +22,7 @@ import { type Elicit, McpConnection } from "./connection.ts";
 import { mcpLimits, type McpToolInfo } from "./mcp.ts";
 import { resultText } from "./result-text.ts";
 import { deleteMcpServer, type McpServerRecord, readMcpServer, readMcpServers } from "./server-record.ts";
+import { openConfig, secretsOf } from "./server-secrets.ts";
 import { mcpToolName } from "./tool-name.ts";
 import { type Origin, originOf, pinOf, toRecord } from "./tool-origin.ts";
 
@@ -46,14 +48,16 @@ export class McpTools implements AsyncDisposable {
   readonly #store: Store;
   readonly #environment: Environment;
   readonly #elicit: Elicit | undefined;
+  readonly #sealingKey: FindSealingKey;
   readonly authorizations: McpAuthorizations;
-  /** By server, with the configuration that they were made for. */
-  readonly #connections = new Map<string, { readonly config: string; readonly connection: McpConnection }>();
+  /** By server, with the configuration that they were made for, as its row has it. */
+  readonly #connections = new Map<string, { readonly stored: string; readonly connection: McpConnection }>();
 
   constructor({ elicit, ...settings }: McpSettings) {
     this.#store = settings.store;
     this.#environment = settings.environment;
     this.#elicit = elicit;
+    this.#sealingKey = settings.sealingKey;
     this.authorizations = new McpAuthorizations(settings);
   }
 
@@ -168,25 +172,28 @@ export class McpTools implements AsyncDisposable {
         `Its owner can look at it (GET /v1/mcp-servers/${server.id}/offer) and take it again (PATCH /v1/mcp-servers/${server.id}/refresh)`
       );
     };
-    const result = await this.#connection(project, server).call({ tool: tool_name, refusal, ...call });
-    const text = resultText(result, Math.min(record.return_char_limit, returnCharactersMax));
+    const connection = this.#connection(project, server);
+    const result = await connection.call({ tool: tool_name, refusal, ...call });
+    const text = resultText(result, connection.mask, Math.min(record.return_char_limit, returnCharactersMax));
     return { status: result.isError === true ? "error" : "success", text };
   }
 
   /** The one for this configuration; one for an older one is closed (P1). */
   #connection(project: string, server: McpServerRecord): McpConnection {
-    const config = JSON.stringify(server.config);
+    const stored = JSON.stringify(server.config);
     const known = this.#connections.get(server.id);
-    if (known?.config === config) return known.connection;
+    if (known?.stored === stored) return known.connection;
     if (known !== undefined) void known.connection.close();
+    const config = openConfig(this.#sealingKey, { project, id: server.id }, server.config);
     const connection = new McpConnection({
       name: server.server_name,
-      config: server.config,
+      config,
+      secrets: secretsOf(config),
       environment: this.#environment,
       elicit: this.#elicit,
-      ...(server.config.mcp_server_type === "stdio" ? {} : { authorization: this.authorizations.provider(project, server, server.config) }),
+      ...(config.mcp_server_type === "stdio" ? {} : { authorization: this.authorizations.provider(project, server, config) }),
     });
-    this.#connections.set(server.id, { config, connection });
+    this.#connections.set(server.id, { stored, connection });
     return connection;
   }
 

@@ -7,26 +7,29 @@
  *     one since then is not called.
  * P3. A call carries the id of its effect, so that a server can know a repeat.
  * P4. Tokens are sealed in the store, and go to the address alone that they were given for.
+ * P5. What a server was given as a secret, it cannot give to a model: its results, its errors and what it says of its tools
+ *     are masked.
  */
 
-/** How a server is reached: Letta's shapes. */
-export type McpServerConfig =
+/** How a server is reached: Letta's shapes. `Secret`: how what nobody may see is held, in clear or as a row keeps it. */
+export type McpServerConfig<Secret = string> =
   | {
       readonly mcp_server_type: "stdio";
       /** A program, found on the PATH; never a line for a shell. */
       readonly command: string;
       readonly args: readonly string[];
       /** Beside HOME, LOGNAME, PATH, SHELL, TERM and USER, which it has of this process. */
-      readonly env?: Readonly<Record<string, string>> | null | undefined;
+      readonly env?: Readonly<Record<string, Secret>> | null | undefined;
     }
   | {
       readonly mcp_server_type: "sse" | "streamable_http";
-      readonly server_url: string;
+      /** May hold a secret too: in its path, its query, as a password. */
+      readonly server_url: Secret;
       readonly auth_header?: string | null | undefined;
-      readonly auth_token?: string | null | undefined;
-      readonly custom_headers?: Readonly<Record<string, string>> | null | undefined;
+      readonly auth_token?: Secret | null | undefined;
+      readonly custom_headers?: Readonly<Record<string, Secret>> | null | undefined;
       /** Who Kelpie is at its authorization server, where it was registered there by hand. */
-      readonly oauth_client?: { readonly client_id: string; readonly client_secret?: string | null | undefined } | null | undefined;
+      readonly oauth_client?: { readonly client_id: string; readonly client_secret?: Secret | null | undefined } | null | undefined;
     };
 
 /** A tool as its server describes it, within the limits below. */

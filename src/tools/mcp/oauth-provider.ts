@@ -19,6 +19,7 @@ import { encodeTuple, type Tuple } from "../../base/tuple.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { SealingKey } from "../../storage/sealing-key.ts";
 import type { Store } from "../../storage/store.ts";
+import type { FindSealingKey } from "../../storage/stored-secret.ts";
 import { transact } from "../../storage/transaction.ts";
 import { callbackPath, clientPath, McpAuthorizationError, McpConnectionError, mcpLimits, type McpServerConfig } from "./mcp.ts";
 import { mcpFetch } from "./mcp-fetch.ts";
@@ -30,8 +31,8 @@ export type HttpConfig = Exclude<McpServerConfig, { readonly mcp_server_type: "s
 export interface AuthorizationSettings {
   readonly store: Store;
   readonly environment: Environment;
-  /** Absent: nothing can be kept, and servers that ask for OAuth cannot be used. */
-  readonly sealingKey?: () => SealingKey | undefined;
+  /** Gives none: nothing can be kept, and servers that ask for OAuth cannot be used. */
+  readonly sealingKey: FindSealingKey;
   /** The address at which browsers reach this Kelpie, without a slash at its end; undefined if nobody does. */
   readonly publicUrl?: () => string | undefined;
 }
@@ -63,6 +64,8 @@ export class OAuthProvider implements OAuthClientProvider {
   readonly clientMetadataUrl?: string;
   /** For all requests that are made with this provider. */
   readonly fetch: FetchLike;
+  /** What this provider has proved itself with. */
+  readonly secrets: Set<string> = new Set();
   readonly #refreshes: Refreshes;
   readonly #settings: AuthorizationSettings;
   readonly #project: string;
@@ -211,11 +214,14 @@ export class OAuthProvider implements OAuthClientProvider {
     const none = { server_url: this.#config.server_url };
     if (sealed === undefined) return none;
     const stored = JSON.parse(this.#key.open(sealed, this.#name)) as Credentials;
+    const { tokens, client } = stored;
+    for (const secret of [tokens?.access_token, tokens?.refresh_token, tokens?.id_token, client?.client_secret])
+      if (typeof secret === "string") this.secrets.add(secret);
     return stored.server_url === this.#config.server_url ? stored : none;
   }
 
   get #key(): SealingKey {
-    const sealingKey = this.#settings.sealingKey?.();
+    const sealingKey = this.#settings.sealingKey();
     if (sealingKey === undefined)
       throw new McpConnectionError("it asks for OAuth, and this Kelpie has no key to keep tokens under: set KELPIE_SEALING_KEY");
     return sealingKey;

@@ -1,12 +1,14 @@
 import type { CallToolResult } from "@modelcontextprotocol/client";
+import type { SecretMask } from "../../base/secret-mask.ts";
 
 type Content = CallToolResult["content"][number];
 
 /** What a model sees of a result: its texts, and what else there is by kind and size. Of a longer one the begin and the end. */
-export function resultText({ content, structuredContent }: CallToolResult, charactersMax: number): string {
+export function resultText({ content, structuredContent }: CallToolResult, mask: SecretMask, charactersMax: number): string {
   const parts = content.map(describeContent);
   if (parts.length === 0 && structuredContent !== undefined) parts.push(JSON.stringify(structuredContent));
-  return shortened(parts.join("\n"), charactersMax);
+  // First, as what is left of a secret that was cut is not found any more.
+  return shortened(mask.apply(parts.join("\n")), charactersMax);
 }
 
 function describeContent(content: Content): string {

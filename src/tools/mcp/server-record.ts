@@ -4,45 +4,66 @@ import type { Environment } from "../../environment/environment.ts";
 import { quote } from "../../memory/memory.ts";
 import { Collection, entityBytesMax, fitsOneRow, type Page } from "../../storage/collection.ts";
 import type { Store } from "../../storage/store.ts";
+import type { FindSealingKey } from "../../storage/stored-secret.ts";
 import type { Transaction } from "../../storage/transaction.ts";
 import { InvalidMcpServerError, type McpServerConfig, McpServerNameTakenError, McpServerNotFoundError } from "./mcp.ts";
+import { sealConfig, type StoredMcpConfig } from "./server-secrets.ts";
 
 export interface McpServerRecord {
   readonly id: string;
   readonly server_name: string;
-  readonly config: McpServerConfig;
+  /** With its secrets sealed (server-secrets.ts). */
+  readonly config: StoredMcpConfig;
   readonly created_at: string;
   readonly updated_at: string;
 }
 
 const servers: Collection<McpServerRecord> = new Collection<McpServerRecord>("mcp_server", { created: (server) => [[server.created_at]] });
 
-/** @throws {InvalidMcpServerError} @throws {McpServerNameTakenError} */
+export interface McpServerFields {
+  readonly server_name: string;
+  readonly config: McpServerConfig;
+}
+
+interface Keeping {
+  readonly environment: Environment;
+  readonly sealingKey: FindSealingKey;
+}
+
+/** @throws {InvalidMcpServerError} @throws {McpServerNameTakenError} @throws {SealError} */
 export async function createMcpServer(
   transaction: Transaction,
-  environment: Environment,
+  { environment, sealingKey }: Keeping,
   project: string,
-  { server_name, config }: Pick<McpServerRecord, "server_name" | "config">,
+  { server_name, config }: McpServerFields,
 ): Promise<McpServerRecord> {
   const now = new Date(environment.clock.now()).toISOString();
   const id = `mcp_server-${environment.random.uuid()}`;
-  const server = checked({ id, server_name, config, created_at: now, updated_at: now });
+  checkName(server_name);
+  checkConfig(server_name, config);
+  const server = { id, server_name, config: sealConfig(sealingKey, { project, id }, config), created_at: now, updated_at: now };
+  checkSize(server);
   await takeName(transaction, project, server);
   servers.insert(transaction, project, server);
   return server;
 }
 
-/** @throws {McpServerNotFoundError} @throws {InvalidMcpServerError} @throws {McpServerNameTakenError} */
+/** @throws {McpServerNotFoundError} @throws {InvalidMcpServerError} @throws {McpServerNameTakenError} @throws {SealError} */
 export async function updateMcpServer(
   transaction: Transaction,
-  environment: Environment,
+  { environment, sealingKey }: Keeping,
   project: string,
   id: string,
-  changes: Partial<Pick<McpServerRecord, "server_name" | "config">>,
+  changes: Partial<McpServerFields>,
 ): Promise<McpServerRecord> {
   const before = await getMcpServer(transaction, project, id);
-  const server = checked({ ...before, ...changes, updated_at: new Date(environment.clock.now()).toISOString() });
-  if (server.server_name !== before.server_name) {
+  const { server_name = before.server_name } = changes;
+  checkName(server_name);
+  if (changes.config !== undefined) checkConfig(server_name, changes.config);
+  const config = sealConfig(sealingKey, { project, id }, changes.config ?? before.config);
+  const server = { ...before, server_name, config, updated_at: new Date(environment.clock.now()).toISOString() };
+  checkSize(server);
+  if (server_name !== before.server_name) {
     await takeName(transaction, project, server);
     transaction.delete(nameKey(project, before.server_name));
   }
@@ -82,26 +103,29 @@ export async function listMcpServers(store: Store, project: string, page: Page):
   return await servers.page(store, project, "created", [], page);
 }
 
-function checked(server: McpServerRecord): McpServerRecord {
-  const { server_name, config } = server;
-  if (!/^[a-zA-Z0-9][a-zA-Z0-9 ._-]{0,62}$/.test(server_name))
+function checkName(name: string): void {
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9 ._-]{0,62}$/.test(name))
     throw new InvalidMcpServerError(
-      `A name of an MCP server has 1 to 63 characters of a-z A-Z 0-9 . _ - and spaces, and begins with a letter or digit: not ${quote(server_name)}`,
+      `A name of an MCP server has 1 to 63 characters of a-z A-Z 0-9 . _ - and spaces, and begins with a letter or digit: not ${quote(name)}`,
     );
+}
+
+function checkConfig(name: string, config: McpServerConfig): void {
   if (config.mcp_server_type === "stdio") {
-    if (config.command.trim() === "")
-      throw new InvalidMcpServerError(`The MCP server ${server_name} needs a command: the program to start`);
+    if (config.command.trim() === "") throw new InvalidMcpServerError(`The MCP server ${name} needs a command: the program to start`);
     const texts = [config.command, ...config.args, ...Object.entries(config.env ?? {}).flat()];
     if (texts.some((text) => text.includes("\0")))
-      throw new InvalidMcpServerError(`The command, arguments and variables of ${server_name} have no NUL character`);
+      throw new InvalidMcpServerError(`The command, arguments and variables of ${name} have no NUL character`);
   } else if (!/^https?:$/.test(URL.parse(config.server_url)?.protocol ?? "")) {
     throw new InvalidMcpServerError(
-      `server_url of ${server_name} is an address that begins with http:// or https://, not ${quote(config.server_url)}`,
+      `server_url of ${name} is an address that begins with http:// or https://, not ${quote(config.server_url)}`,
     );
   }
+}
+
+function checkSize(server: McpServerRecord): void {
   if (!fitsOneRow(server))
-    throw new InvalidMcpServerError(`The configuration of ${server_name} is too large: it has at most ${entityBytesMax} bytes`);
-  return server;
+    throw new InvalidMcpServerError(`The configuration of ${server.server_name} is too large: it has at most ${entityBytesMax} bytes`);
 }
 
 async function takeName(transaction: Transaction, project: string, server: McpServerRecord): Promise<void> {
