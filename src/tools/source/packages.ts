@@ -135,11 +135,14 @@ const installers = {
   }),
 } as const;
 
-/** Where its owner keeps packages may be in a private network. */
+/** Where its owner keeps packages, or a mirror that stands in for the usual place, may be in a private network. */
 function rulesOf({ url, hosts }: Registry): readonly HostRule[] {
   const { hostname, port, protocol } = new URL(url);
   const own = port === "" ? (protocol === "http:" ? 80 : 443) : Number(port);
-  return [{ host: hostname, ports: [own], privateAddresses: true }, ...hosts.map((host) => ({ host, ports: [443] }))];
+  return [{ host: hostname, ports: [own] }, ...hosts.map((host) => ({ host, ports: [443] }))].map((rule) => ({
+    ...rule,
+    privateAddresses: true,
+  }));
 }
 
 /**

@@ -9,6 +9,7 @@ import type { Environment } from "../../environment/environment.ts";
 import { type CommandResult, runCommand } from "../../sandbox/run-command.ts";
 import { type Mount, type Sandbox, SandboxFileError } from "../../sandbox/sandbox.ts";
 import type { Store } from "../../storage/store.ts";
+import { maskOf } from "../mask-secrets.ts";
 import type { OutsideTool, OutsideToolContext, ToolResult } from "../tool.ts";
 import type { ToolRecord } from "../tool-record.ts";
 import { readAgentState, valuesOf, writeBlocks } from "./agent-state.ts";
@@ -111,7 +112,9 @@ export class SourceTools {
     if (agentState === undefined || blocks === undefined) return undefined;
     if (typeof blocks !== "object" || blocks === null || !Object.values(blocks).every((value) => typeof value === "string"))
       return "its blocks are no texts";
-    return await writeBlocks(this.#options, context, { before: valuesOf(agentState), after: blocks });
+    const mask = maskOf(context.secrets);
+    const after = Object.fromEntries(Object.entries(blocks).map(([label, value]) => [label, mask.apply(value)]));
+    return await writeBlocks(this.#options, context, { before: valuesOf(agentState), after });
   }
 }
 
@@ -139,7 +142,7 @@ function networkOf(record: ToolRecord): { readonly allow?: readonly { readonly h
   return hosts.length === 0 ? {} : { allow: hosts.map((host) => ({ host })) };
 }
 
-/** @throws What `context.signal` was aborted with. */
+/** Gives what was written without the secrets of the agent: of one that is cut later not enough may be left to find it. @throws What `context.signal` was aborted with. */
 async function run(sandbox: Sandbox, runner: Runner, context: OutsideToolContext): Promise<CommandResult> {
   for (const [path, content] of Object.entries(runner.files)) await sandbox.files.write(path, content);
   // Where packages are mounted for Python; Node looks in the folders above.
@@ -147,7 +150,9 @@ async function run(sandbox: Sandbox, runner: Runner, context: OutsideToolContext
   const command = { program: runner.program, arguments: runner.arguments, environment, ...given };
   const ran = await runCommand(sandbox, command, context.signal);
   context.signal.throwIfAborted();
-  return ran;
+  const mask = maskOf(context.secrets);
+  const masked = (bytes: Buffer): Buffer => Buffer.from(mask.apply(bytes.toString("utf8")));
+  return { ...ran, stdout: masked(ran.stdout), stderr: masked(ran.stderr) };
 }
 
 function outputOf({ stdout, stderr }: CommandResult): Pick<ToolResult, "stdout" | "stderr"> {
