@@ -4,6 +4,7 @@ import { parseEnv } from "node:util";
 import { suggestion } from "../base/nearest.ts";
 import { type ApiClient, ApiError } from "./api-client.ts";
 import { type Command, CommandError, type CommandInput, exitCodes, jsonOption, serverOption, UsageError } from "./command.ts";
+import { type McpTool, toolText } from "./mcp-tool-text.ts";
 import type { Program } from "./program.ts";
 import { clientFor, onePositional } from "./remote.ts";
 import { printable } from "./terminal.ts";
@@ -24,10 +25,20 @@ interface Changes {
   readonly deleted: readonly string[];
 }
 
+type TakenTool = Omit<McpTool, "effect"> & { readonly id: string; readonly metadata_: { readonly mcp: { readonly effect: string } } };
+
+/** Of tools that a server offers now. */
+const notes: Readonly<Record<string, string>> = {
+  new: "new, not taken",
+  changed: "not what was taken, and refused until it is taken again",
+  gone: "taken, and offered no more",
+};
+
 const verbs: Readonly<Record<string, (client: ApiClient, input: CommandInput, program: Program) => Promise<void>>> = {
   list,
   add,
   tools,
+  test,
   refresh,
   remove,
   serve,
@@ -39,13 +50,14 @@ export const mcpCommand: Command = {
   name: "mcp",
   summary: "List, add, refresh and remove MCP servers; be one",
   usage:
-    "list | add <name> <url> | add <name> -- <program> [arguments] | tools <server> | refresh <server> | remove <server> | serve   (a server is named by its id or its name)",
+    "list | add <name> <url> | add <name> -- <program> [arguments] | tools <server> | test <server> | refresh <server> | remove <server> | serve   (a server is named by its id or its name)",
   description:
-    "the MCP servers of a running Kelpie. Their tools are taken when they are added, and again by refresh: look at what they say of themselves, agents are told it. serve is for the other direction: an MCP host starts it, and has the agents of a running Kelpie as its tools",
+    "the MCP servers of a running Kelpie. Their tools are taken when they are added, and again by refresh: what they say of themselves is shown then, as agents are told it. test asks a server and shows it without taking anything. serve is for the other direction: an MCP host starts it, and has the agents of a running Kelpie as its tools",
   options: [
     // Node takes --env-file for its own.
     { name: "variables", value: "path", meaning: "add: a file with variables of the program, as lines NAME=value" },
     { name: "token-file", value: "path", meaning: "add: a file with what is sent to the address as its bearer token" },
+    { name: "headers", value: "path", meaning: "add: a file with what else is sent to the address, as lines Name: value" },
     { name: "sse", meaning: "add: the address speaks the older HTTP with SSE" },
     serverOption,
     jsonOption,
@@ -54,6 +66,7 @@ export const mcpCommand: Command = {
     "kelpie mcp add files -- npx -y @modelcontextprotocol/server-filesystem /srv/files",
     "kelpie mcp add issues https://mcp.example.com/mcp",
     "kelpie mcp tools files",
+    "kelpie mcp test issues",
     "kelpie mcp refresh issues",
     "kelpie mcp remove files",
     "kelpie mcp serve",
@@ -63,7 +76,7 @@ export const mcpCommand: Command = {
     const action = verbs[verb];
     if (action === undefined)
       throw new UsageError(
-        `kelpie mcp cannot ${JSON.stringify(verb)}: it can list, add, refresh and remove servers, list their tools, and serve.${suggestion(verb, Object.keys(verbs))}`,
+        `kelpie mcp cannot ${JSON.stringify(verb)}: it can list, add, test, refresh and remove servers, list their tools, and serve.${suggestion(verb, Object.keys(verbs))}`,
       );
     await action(clientFor(input, program), input, program);
     return exitCodes.ok;
@@ -95,26 +108,49 @@ async function add(client: ApiClient, input: CommandInput, program: Program): Pr
 }
 
 function configOf(place: string, args: readonly string[], { values, flags }: CommandInput): object {
-  const [variables, token] = [values.get("variables"), values.get("token-file")];
+  const [variables, token, headers] = ["variables", "token-file", "headers"].map((name) => values.get(name));
   if (/^https?:\/\//.test(place)) {
     if (args.length > 0 || variables !== undefined)
       throw new UsageError("An address takes no arguments and no variables: those are a program's");
-    const mcp_server_type = flags.has("sse") ? "sse" : "streamable_http";
-    return { mcp_server_type, server_url: place, ...(token === undefined ? {} : { auth_token: read(token).trim() }) };
+    return {
+      mcp_server_type: flags.has("sse") ? "sse" : "streamable_http",
+      server_url: place,
+      ...(token === undefined ? {} : { auth_token: read(token).trim() }),
+      ...(headers === undefined ? {} : { custom_headers: headersIn(headers) }),
+    };
   }
-  if (token !== undefined || flags.has("sse")) throw new UsageError("--token-file and --sse are for an address that begins with http");
+  if (token !== undefined || headers !== undefined || flags.has("sse"))
+    throw new UsageError("--token-file, --headers and --sse are for an address that begins with http");
   return { mcp_server_type: "stdio", command: place, args, ...(variables === undefined ? {} : { env: parseEnv(read(variables)) }) };
 }
 
+function headersIn(path: string): Record<string, string> {
+  const lines = read(path)
+    .split("\n")
+    .map((line) => line.trim());
+  const headers = lines.filter((line) => line !== "").map((line) => /^([^\s:]+):(.*)$/.exec(line));
+  // What is wrong is not shown: it may be a secret.
+  if (headers.includes(null)) throw new CommandError(`A line of ${path} is no header: each is written as Name: value`);
+  return Object.fromEntries(headers.map((header) => [header![1]!, header![2]!.trim()]));
+}
+
 async function tools(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
-  const { id } = await findServer(client, onePositional(input, "server"));
-  const found = await client.request<readonly { readonly id: string; readonly name: string; readonly description: string | null }[]>(
-    "GET",
-    `/v1/mcp-servers/${id}/tools`,
-  );
+  const found = await toolsOf(client, await findServer(client, onePositional(input, "server")));
   if (input.flags.has("json")) return terminal.line(JSON.stringify(found, null, 2));
-  const rows = found.map((tool) => [tool.name, tool.id, shorten(printable(tool.description ?? "").replaceAll("\n", " "), 80)]);
-  for (const line of table([["NAME", "ID", "SAYS"], ...rows])) terminal.line(line);
+  const rows = found.map((tool) => [tool.name, tool.id, tool.metadata_.mcp.effect, shorten(printable(tool.description ?? ""), 80)]);
+  for (const line of table([["NAME", "ID", "EFFECT", "SAYS"], ...rows])) terminal.line(line);
+}
+
+async function test(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
+  const server = await findServer(client, onePositional(input, "server"));
+  const offer = await inWords(
+    client.request<readonly (McpTool & { readonly state: string })[]>("GET", `/v1/mcp-servers/${server.id}/offer`),
+  );
+  if (input.flags.has("json")) return terminal.line(JSON.stringify(offer, null, 2));
+  const offered = offer.filter(({ state }) => state !== "gone");
+  terminal.line(`${printable(server.server_name)} answers, and offers ${offered.length} tools`);
+  for (const tool of offer) for (const line of toolText(tool, notes[tool.state])) terminal.line(line);
+  if (offer.some(({ state }) => state !== "taken")) terminal.note(`kelpie mcp refresh ${printable(server.server_name)} takes them so`);
 }
 
 async function refresh(client: ApiClient, input: CommandInput, program: Program): Promise<void> {
@@ -122,20 +158,32 @@ async function refresh(client: ApiClient, input: CommandInput, program: Program)
 }
 
 async function takeTools(client: ApiClient, server: McpServer, input: CommandInput, { terminal }: Program): Promise<void> {
-  let changes: Changes;
+  const changes = await inWords(client.request<Changes>("PATCH", `/v1/mcp-servers/${server.id}/refresh`));
+  const found = await toolsOf(client, server);
+  if (input.flags.has("json")) return terminal.line(JSON.stringify({ ...server, tools: found.length, ...changes }, null, 2));
+  terminal.line(`${printable(server.server_name)} has ${found.length} tools`);
+  for (const name of changes.deleted) terminal.line(`gone: ${printable(name)}`);
+  const isAdded = input.positionals[0] === "add";
+  for (const tool of found) {
+    const note = changes.updated.includes(tool.name) ? "changed" : changes.added.includes(tool.name) ? "new" : undefined;
+    if (!isAdded && note === undefined) continue;
+    for (const line of toolText({ ...tool, effect: tool.metadata_.mcp.effect }, isAdded ? undefined : note)) terminal.line(line);
+  }
+}
+
+/** The server is there; what it needs is said in words. */
+async function inWords<T>(asking: Promise<T>): Promise<T> {
   try {
-    changes = await client.request<Changes>("PATCH", `/v1/mcp-servers/${server.id}/refresh`);
+    return await asking;
   } catch (error) {
-    // The server is there; what it needs is said in words.
     if (error instanceof ApiError && (error.status === 409 || error.status === 502))
       throw new CommandError(error.message, { cause: error });
     throw error;
   }
-  const found = await client.request<readonly unknown[]>("GET", `/v1/mcp-servers/${server.id}/tools`);
-  if (input.flags.has("json")) return terminal.line(JSON.stringify({ ...server, tools: found.length, ...changes }, null, 2));
-  terminal.line(`${printable(server.server_name)} has ${found.length} tools`);
-  for (const name of changes.updated) terminal.line(`changed: ${name}`);
-  for (const name of changes.deleted) terminal.line(`gone: ${name}`);
+}
+
+async function toolsOf(client: ApiClient, { id }: McpServer): Promise<readonly TakenTool[]> {
+  return await client.request<TakenTool[]>("GET", `/v1/mcp-servers/${id}/tools`);
 }
 
 async function remove(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
