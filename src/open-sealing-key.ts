@@ -28,6 +28,7 @@ const idRow: Tuple = ["", "sealing-key"];
 /** Gives the key when it is first needed, when its file is made if there is none. Undefined: nothing says what it is. @throws {SealError} */
 export async function openSealingKey({ environment, store, place, secret, isNew }: SealingSettings): Promise<FindSealingKey> {
   const { random, log } = environment;
+  if (secret !== undefined) log.hide([secret]);
   const path = place?.kind === "sqlite" ? join(dirname(place.path), "sealing-key") : undefined;
   const id = await transact(store, environment, async (transaction) => {
     const used = await transaction.get<string>(idRow);

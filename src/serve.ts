@@ -130,6 +130,8 @@ export function loadServices(
     const loaded = loadConfig(options, variables);
     const { config } = loaded;
     const environment = new RealEnvironment({ level: config.logLevel, json: config.logFormat === "json" });
+    const storePassword = URL.parse(config.storeAddress ?? "")?.password;
+    environment.log.hide([config.apiKey, config.clusterSecret, storePassword].filter((secret) => secret !== undefined));
     const silence = config.modelTimeoutSeconds * 1_000;
     const models = new ModelCatalogue({
       environment,

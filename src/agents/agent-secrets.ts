@@ -5,7 +5,7 @@ import type { AgentEnvironment } from "./conversation-environment.ts";
 
 export type Secrets = { readonly [name: string]: string };
 
-type Keys = Pick<AgentEnvironment, "sealingKey">;
+type Keys = Pick<AgentEnvironment, "sealingKey" | "environment">;
 
 /** @throws {SealError} There is no key, and there are secrets. */
 export function sealSecrets({ sealingKey }: Keys, project: string, agentId: string, secrets: Secrets): AgentRecord["secrets"] {
@@ -18,10 +18,16 @@ export function sealSecrets({ sealingKey }: Keys, project: string, agentId: stri
 }
 
 /** @throws {SealError} */
-export function openSecrets({ sealingKey }: Keys, project: string, { id, secrets }: Pick<AgentRecord, "id" | "secrets">): Secrets {
-  return Object.fromEntries(
+export function openSecrets(
+  { sealingKey, environment }: Keys,
+  project: string,
+  { id, secrets }: Pick<AgentRecord, "id" | "secrets">,
+): Secrets {
+  const opened = Object.fromEntries(
     Object.entries(secrets).map(([name, stored]): [string, string] => [name, openSecret(sealingKey, stored, nameOf(project, id, name))]),
   );
+  environment.log.hide(Object.values(opened));
+  return opened;
 }
 
 function nameOf(project: string, agentId: string, name: string): string {

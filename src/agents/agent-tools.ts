@@ -31,7 +31,7 @@ export interface AgentTool {
 
 export type AgentTools = ReadonlyMap<string, AgentTool>;
 
-type Environment = Pick<ConversationEnvironment, "store" | "tools" | "address" | "sealingKey">;
+type Environment = Pick<ConversationEnvironment, "store" | "tools" | "address" | "sealingKey" | "environment">;
 
 export async function readAgentTools(environment: Environment, agent: AgentRecord): Promise<AgentTools> {
   const { store, tools, address } = environment;

@@ -235,7 +235,7 @@ const refused: readonly (readonly [status: number, body: unknown, kind: ModelErr
     401,
     { error: { message: `Incorrect API key provided: ${key}` } },
     "authentication",
-    /provided: \[key\]; set OPENAI_API_KEY to a valid key$/,
+    /provided: \*{8}; set OPENAI_API_KEY to a valid key$/,
   ],
   [402, { error: { message: "Insufficient credits" } }, "insufficientCredits", /add credit to the openai account$/],
   [403, "Forbidden", "authentication", /OPENAI_API_KEY/],

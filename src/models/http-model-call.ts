@@ -5,6 +5,7 @@
  * H2. After the first event nothing is tried again: what was emitted stands.
  * H3. No error, log or event holds the provider's key.
  */
+import { SecretMask } from "../base/secret-mask.ts";
 import type { Cancel, Clock } from "../environment/environment.ts";
 import type { HttpPort } from "./http-port.ts";
 import { ModelError, type ModelErrorKind, type ModelEvent } from "./model.ts";
@@ -256,7 +257,7 @@ function callError(
 /** Some servers repeat the key that they reject. */
 export function withoutKey(text: string, provider: Provider): string {
   // What is shorter is a placeholder such as "EMPTY", and perhaps an everyday word.
-  return provider.apiKey === undefined || provider.apiKey.length < 8 ? text : text.replaceAll(provider.apiKey, "[key]");
+  return provider.apiKey === undefined || provider.apiKey.length < 8 ? text : new SecretMask([provider.apiKey]).apply(text);
 }
 
 /** Calls back when what is expected does not come. One timer serves many waits: setting one for each piece would cost more than the piece. */

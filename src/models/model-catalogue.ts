@@ -82,6 +82,7 @@ export class ModelCatalogue implements Models {
 
   /** @throws {ProviderConfigurationError} There is one of this name, or the name is Kelpie's or Letta's own. */
   addProvider(provider: Provider): void {
+    if (provider.apiKey !== undefined) this.#environment.log.hide([provider.apiKey]);
     if (this.isTaken(provider.name))
       throw new ProviderConfigurationError(`Cannot add a provider named ${provider.name}: the name is taken`);
     this.#entries.set(provider.name, { provider, found: undefined, askedAt: never, asking: undefined, error: undefined });

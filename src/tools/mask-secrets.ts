@@ -6,8 +6,10 @@ type Secrets = { readonly [name: string]: string };
 /** Made once for all calls that are given the same secrets. */
 const masks = new WeakMap<Secrets, SecretMask>();
 
+const none: Secrets = {};
+
 /** What takes secrets, by the names of their variables, out of what a tool gave and what its code leaves behind. */
-export function maskOf(secrets: Secrets): SecretMask {
+export function maskOf(secrets: Secrets = none): SecretMask {
   let mask = masks.get(secrets);
   if (mask === undefined) masks.set(secrets, (mask = new SecretMask(Object.values(secrets))));
   return mask;
