@@ -179,7 +179,7 @@ function versionedUrl(text: string, variableName: string): string {
     throw new ProviderConfigurationError(`${variableName} must be a URL such as http://127.0.0.1:11434, not ${quote(text)}`);
   if (url.username !== "" || url.password !== "") throw new ProviderConfigurationError(`${variableName} must not hold a user and password`);
   if (url.search !== "" || url.hash !== "")
-    throw new ProviderConfigurationError(`${variableName} must not hold a query or fragment, as in ${quote(text)}`);
+    throw new ProviderConfigurationError(`${variableName} must not hold a query or fragment: what comes behind ? or #`);
   const path = url.pathname.replace(/\/+$/, "");
   return url.origin + (path === "" ? "/v1" : path);
 }

@@ -466,3 +466,25 @@ test("A server without a key on the loopback address refuses other host names an
   for (const origin of ["http://localhost:3000", "http://127.0.0.1:8283"])
     assert.equal(await statusOf(server, "/v1/agents", { origin }), 200, origin);
 });
+
+for (const [what, path, body] of [
+  ["a secret that is no text", "/v1/agents", { secrets: { KEY: ["9fQ2xL7vB4"] } }],
+  ["secrets that are no object", "/v1/agents", { secrets: "KEY=9fQ2xL7vB4" }],
+  ["secrets under their older name", "/v1/agents", { tool_exec_environment_variables: { KEY: { value: "9fQ2xL7vB4" } } }],
+  ["a provider's key that is no text", "/v1/providers", { name: "p", provider_type: "openai", api_key: { key: "9fQ2xL7vB4" } }],
+  ["a server of no known type", "/v1/mcp-servers", { server_name: "s", config: { mcp_server_type: "x", auth_token: "9fQ2xL7vB4" } }],
+  ["a server's variables in a list", "/v1/mcp-servers", { server_name: "s", config: { mcp_server_type: "stdio", env: ["A=9fQ2xL7vB4"] } }],
+  [
+    "a server's address with a typing error",
+    "/v1/mcp-servers",
+    { server_name: "s", config: { mcp_server_type: "sse", server_url: "htps://x?key=9fQ2xL7vB4" } },
+  ],
+] as const)
+  test(`An error about ${what} does not repeat it`, async () => {
+    await using server = await openTestServer();
+    const { status, body: answer } = await server.call("POST", path, body);
+    assert.ok(status === 422 || status === 400, String(status));
+    assert.match(JSON.stringify(answer), /secrets|tool_exec|api_key|config|server_url/);
+    const audit = await server.call("GET", "/v1/audit");
+    for (const text of [answer, audit.body, server.errors]) assert.doesNotMatch(JSON.stringify(text), /9fQ2xL7vB4/);
+  });

@@ -1,9 +1,21 @@
 /** Turns what a schema found wrong into one line per mistake: the field, what it should be, and what it is. */
 import type { z } from "@hono/zod-openapi";
+import { secretMask } from "../base/secret-mask.ts";
 import type { HttpError } from "./http-error.ts";
 import { show, unprocessable } from "./http-error.ts";
 
 const mistakesShownMax = 5;
+/** Fields whose values no error shows, whatever they are: somebody may keep it. */
+const secretFields: ReadonlySet<PropertyKey> = new Set([
+  "secrets",
+  "tool_exec_environment_variables",
+  "env",
+  "auth_token",
+  "custom_headers",
+  "client_secret",
+  "api_key",
+  "access_key",
+]);
 
 /** @throws {HttpError} 422 naming each wrong field, or the value that the schema makes of `input`. */
 export function validate<Schema extends z.ZodType>(schema: Schema, input: unknown, place: "body" | "query" | "path"): z.output<Schema> {
@@ -44,7 +56,12 @@ function describe(issue: z.core.$ZodIssue, input: unknown, place: string): strin
   const path = issue.path.reduce<string>((text, key) => (typeof key === "number" ? `${text}[${key}]` : `${text}.${String(key)}`), place);
   return value === undefined && issue.code !== "custom"
     ? `${path}: required, ${expectation(issue)}`
-    : `${path}: ${expectation(issue)}, received ${show(value)}`;
+    : `${path}: ${expectation(issue)}, received ${issue.path.some((key) => secretFields.has(key)) ? "a secret" : show(withoutSecrets(value))}`;
+}
+
+function withoutSecrets(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  return JSON.parse(JSON.stringify(value, (name, inner: unknown) => (secretFields.has(name) ? secretMask : inner)));
 }
 
 function expectation(issue: z.core.$ZodIssue): string {

@@ -117,9 +117,7 @@ function checkConfig(name: string, config: McpServerConfig): void {
     if (texts.some((text) => text.includes("\0")))
       throw new InvalidMcpServerError(`The command, arguments and variables of ${name} have no NUL character`);
   } else if (!/^https?:$/.test(URL.parse(config.server_url)?.protocol ?? "")) {
-    throw new InvalidMcpServerError(
-      `server_url of ${name} is an address that begins with http:// or https://, not ${quote(config.server_url)}`,
-    );
+    throw new InvalidMcpServerError(`server_url of ${name} is an address that begins with http:// or https://`);
   }
 }
 
