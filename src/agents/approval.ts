@@ -5,6 +5,7 @@
  *     one, it is refused, when it is given and again when the call leaves.
  * A2. It is used once: the turn that takes it ends the wait for it, and it goes with one call under one effect id.
  * A3. It ends: after its time only a denial is taken.
+ * A4. A request for approval has a row that lists find, for exactly as long as it waits.
  */
 import { createHash } from "node:crypto";
 import type { ToolRecord } from "../tools/tool-record.ts";

@@ -39,23 +39,35 @@ export function planCall(conversation: ConversationEnvironment, setting: RunSett
   const ready = { ...call, arguments: withPreset(call, presetArguments(setting.rules, call.name, past)) };
   // A client looks at the arguments of its own tools itself.
   if (found.tool === undefined) return { call: ready, gated: true, client: true, effect: "once" };
-  const plan = planApprovedCall(conversation, setting, ready);
+  const plan = planMadeCall(conversation, setting, ready);
   if (plan.isRefused === true || actionOf(found, ready) !== "ask") return plan;
   const approvable = { hash: approvalHash(found.identity(), ready), milliseconds: found.approvalMilliseconds };
   return { call: ready, gated: true, client: false, effect: plan.effect, approvable };
 }
 
-/** The same for a call that needs no approval, or has it: also just before it leaves, as all may have changed meanwhile. */
+/** The same for a call that was planned before, just before it leaves: all may have changed meanwhile. */
 export function planApprovedCall(
   conversation: ConversationEnvironment,
   setting: RunSetting,
   call: ToolCall,
-  approval?: Approval,
+  approval: Approval | undefined,
 ): CallPlan {
+  const plan = planMadeCall(conversation, setting, call);
+  const found = setting.tools.get(call.name);
+  if (plan.isRefused === true || found === undefined) return plan;
+  if (approval === undefined && actionOf(found, call) === "ask")
+    return refused(call, `${call.name} was not called: by now its owner wants a person to be asked for it. Call it again`);
+  if (approval !== undefined && approval.hash !== approvalHash(found.identity(), call))
+    return refused(call, `${call.name} was not called: it is another tool than the one that the call was approved for. Call it again`);
+  return plan;
+}
+
+/** For a call that nobody has to be asked for, or whose approval is looked at by the caller. */
+function planMadeCall(conversation: ConversationEnvironment, setting: RunSetting, call: ToolCall): CallPlan {
   const found = setting.tools.get(call.name);
   if (found === undefined) return refused(call, `There is no tool called ${call.name} any more. ${listed([...setting.tools.keys()])}`);
   const { tool } = found;
-  if (tool === undefined) return { call, gated: false, client: true, effect: "once" };
+  if (tool === undefined) return refused(call, `${call.name} was not called: the client has it, and has sent no result`);
   const parsed = validateArguments(call.arguments, found.definition.parameters);
   if (!parsed.ok) return refused(call, parsed.error);
   if (found.action(parsed.input) === "deny") {
@@ -63,8 +75,6 @@ export function planApprovedCall(
     const text = `${call.name} may not be called with these arguments: the rules of the owner deny it. Do it in another way, or say that you cannot`;
     return refused(call, text);
   }
-  if (approval !== undefined && approval.hash !== approvalHash(found.identity(), call))
-    return refused(call, `${call.name} was not called: it is another tool than the one that the call was approved for. Call it again`);
   if (tool.effect !== "state") return { call, gated: false, client: false, effect: tool.effect };
   return {
     call,

@@ -15,6 +15,7 @@ import { EventLog } from "./event-log.ts";
 import { append, readJournal } from "./run-journal.ts";
 import type { RunEvent } from "./run-events.ts";
 import { compiledMetadata, compileSystem, readContextMessages, type RunSetting } from "./step-plan.ts";
+import { writeContext } from "./waiting-approval.ts";
 import { setWide } from "./wide-row.ts";
 
 /** Letta's default share of the context that a sliding window gives up. */
@@ -264,7 +265,7 @@ export async function commitCompaction(
   });
   const appended = await append(conversation, turn, compiled, [{ body: { role: "summary", text: cut.summary, stats: cut.stats } }]);
   const message = appended.messages[0]!;
-  await setWide(turn.state, stateKeys.context, { ...appended.context, summary: message.n, tailFrom: cut.keptFrom ?? message.n + 1 });
+  await writeContext(conversation, turn, { ...appended.context, summary: message.n, tailFrom: cut.keptFrom ?? message.n + 1 });
   conversation.environment.probe("agents.compacted");
   return message;
 }

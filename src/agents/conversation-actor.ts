@@ -14,7 +14,7 @@ import {
 } from "./conversation.ts";
 import type { AgentEnvironment, ConversationEnvironment } from "./conversation-environment.ts";
 import { EventLog } from "./event-log.ts";
-import type { CancelOutcome, InputMessage, SendOutcome, SendRequest } from "./conversations.ts";
+import type { ApprovalMessage, CancelOutcome, InputMessage, SendOutcome, SendRequest } from "./conversations.ts";
 import { unindexMessages } from "./message-index.ts";
 import { messageDeletes, readMessages } from "./message-log.ts";
 import { decidedCalls, decisionsOf, deniedResult, isApproved, isExpired, outdatedTools } from "./decided-calls.ts";
@@ -24,7 +24,8 @@ import { handleCallback } from "./run-callback.ts";
 import { newestSeq } from "./run-events.ts";
 import { RunDriver } from "./run-driver.ts";
 import { compiledMetadata, compileSystem, readSetting, renderSystem } from "./step-plan.ts";
-import { deleteWide, getWide, setWide } from "./wide-row.ts";
+import { writeContext } from "./waiting-approval.ts";
+import { getWide } from "./wide-row.ts";
 
 export type ConversationMessage =
   | { readonly kind: "send"; readonly address: ConversationAddress; readonly request: SendRequest }
@@ -173,7 +174,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
         return { ok: false, reason: "noActiveRun" };
       const { runId } = context.pending;
       const closed = await this.#denyPending(conversation, context, context.pending, "The request was cancelled", turn);
-      await setWide(turn.state, stateKeys.context, closed);
+      await writeContext(conversation, turn, closed);
       return { ok: true, runId };
     }
     const { run, progress } = state;
@@ -212,7 +213,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     const compiled = await compileSystem(conversation, turn, agent, before, {
       metadata: await compiledMetadata(conversation, agent, before),
     });
-    await setWide(turn.state, stateKeys.context, { ...compiled, summary: null, tailFrom: compiled.next, pending: null });
+    await writeContext(conversation, turn, { ...compiled, summary: null, tailFrom: compiled.next, pending: null });
     const messages = await this.#oldest(conversation, compiled);
     await this.#deleteMessages(conversation, turn, messages, false);
     return messages.length;
@@ -225,7 +226,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     if (context === undefined) return 0;
     const messages = await this.#oldest(conversation, { ...context, system: null });
     await this.#deleteMessages(conversation, turn, messages, messages.length === 0);
-    if (messages.length === 0) await deleteWide(turn.state, stateKeys.context);
+    if (messages.length === 0) await writeContext(conversation, turn, undefined);
     return messages.length;
   }
 
@@ -254,7 +255,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     const agent = await this.#agent(conversation);
     const context = (await getWide<ContextState>(turn.state, stateKeys.context)) ?? firstContext(conversation.address);
     const metadata = await compiledMetadata(conversation, agent, context);
-    if (!dryRun) await setWide(turn.state, stateKeys.context, await compileSystem(conversation, turn, agent, context, { metadata }));
+    if (!dryRun) await writeContext(conversation, turn, await compileSystem(conversation, turn, agent, context, { metadata }));
     return await renderSystem(conversation, agent, context, metadata);
   }
 
@@ -276,7 +277,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       compiled,
       bodies.map((body) => ({ body })),
     );
-    await setWide(turn.state, stateKeys.context, appended.context);
+    await writeContext(conversation, turn, appended.context);
     return null;
   }
 
@@ -323,14 +324,17 @@ function firstContext(address: ConversationAddress): ContextState {
 /** Why a request cannot start a run, or undefined if it can. */
 function refuse(
   pending: PendingApproval | null,
-  answers: readonly InputMessage[],
+  answers: readonly ApprovalMessage[],
   messages: readonly InputMessage[],
   now: number,
 ): SendOutcome | undefined {
   if (pending === null) return answers.length === 0 ? undefined : { ok: false, reason: "noPendingApproval" };
   if (answers.length === 0 || messages[0]?.type !== "approval") return { ok: false, reason: "pendingApproval" };
+  // The ids of calls do not tell requests apart: some providers count them from 0 in each answer.
+  const other = answers.find((answer) => (answer.requestId ?? pending.messageId) !== pending.messageId);
+  if (other !== undefined) return { ok: false, reason: "otherApproval", expected: pending.messageId, given: other.requestId! };
   const expected = pending.calls.filter((call) => call.gated).map(({ call }) => call.tool_call_id);
-  const given = answers.flatMap((answer) => (answer.type === "approval" ? answer.decisions.map((decision) => decision.tool_call_id) : []));
+  const given = answers.flatMap(({ decisions }) => decisions.map((decision) => decision.tool_call_id));
   const isExact = given.length === expected.length && expected.every((id) => given.includes(id));
   if (!isExact) return { ok: false, reason: "invalidToolCallIds", expected, given };
   const decisions = decisionsOf(answers);

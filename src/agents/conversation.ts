@@ -106,6 +106,8 @@ export interface PendingApproval {
   readonly stepId: string;
   /** All calls of the step; those without `gated` run when the answer arrives. */
   readonly calls: readonly PendingCall[];
+  /** Unix milliseconds. Absent in rows of before. */
+  readonly askedAt?: number;
   /** Unix milliseconds, after which calls are only denied (approval.ts A3). Absent: a client's result is waited for. */
   readonly expiresAt?: number;
 }

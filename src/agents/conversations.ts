@@ -16,8 +16,16 @@ export type InputMessage =
       readonly name?: string;
       readonly sender_id?: string;
     }
-  /** The answer to a pending approval: decisions, results of client tools, or both. */
-  | { readonly type: "approval"; readonly decisions: readonly (ApprovalDecision | ToolReturn)[]; readonly otid?: string };
+  | ApprovalMessage;
+
+/** The answer to a pending approval: decisions, results of client tools, or both. */
+export interface ApprovalMessage {
+  readonly type: "approval";
+  readonly decisions: readonly (ApprovalDecision | ToolReturn)[];
+  /** The id of the message that asks. Without it the answer is for whatever waits. */
+  readonly requestId?: string;
+  readonly otid?: string;
+}
 
 export interface SendRequest {
   readonly messages: readonly InputMessage[];
@@ -42,6 +50,8 @@ export type SendOutcome =
   | { readonly ok: false; readonly reason: "pendingApproval" }
   /** An approval came, and nothing waits for one. */
   | { readonly ok: false; readonly reason: "noPendingApproval" }
+  /** The approval is for another request than the one that waits. */
+  | { readonly ok: false; readonly reason: "otherApproval"; readonly expected: string; readonly given: string }
   | { readonly ok: false; readonly reason: "invalidToolCallIds"; readonly expected: readonly string[]; readonly given: readonly string[] }
   /** An approval came after its time (an ISO text), when only denials are taken; a new message takes its calls for denied. */
   | { readonly ok: false; readonly reason: "approvalExpired"; readonly expiredAt: string }

@@ -5,17 +5,15 @@ import { planApprovedCall } from "./call-tool.ts";
 import type { ApprovalDecision, ToolReturn } from "./chat-message.ts";
 import type { ActiveRun, CallState, PendingApproval, PendingCall } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
-import type { InputMessage } from "./conversations.ts";
+import type { ApprovalMessage } from "./conversations.ts";
 import type { RunSetting } from "./step-plan.ts";
 
 type Decision = ApprovalDecision | ToolReturn;
 /** By the id of the call. */
 export type Decisions = ReadonlyMap<string, Decision>;
 
-export function decisionsOf(answers: readonly InputMessage[]): Decisions {
-  return new Map(
-    answers.flatMap((answer) => (answer.type === "approval" ? answer.decisions.map((each) => [each.tool_call_id, each] as const) : [])),
-  );
+export function decisionsOf(answers: readonly ApprovalMessage[]): Decisions {
+  return new Map(answers.flatMap(({ decisions }) => decisions.map((each) => [each.tool_call_id, each] as const)));
 }
 
 export function isApproved(decision: Decision | undefined): boolean {
@@ -49,9 +47,9 @@ export function decidedCalls(
     if (decision !== undefined && "status" in decision) return { call, effect: "readOnly", effectId, state: "done", result: decision };
     if (decision !== undefined && !decision.approve)
       return { call, effect: "readOnly", effectId, state: "done", result: deniedResult(call.tool_call_id, decision.reason) };
-    const { effect } = planApprovedCall(conversation, setting, call);
-    const approval = decision === undefined || hash === undefined ? {} : { approval: { hash, approved_at } };
-    return { call, effect, effectId, state: "intended", ...approval };
+    const approval = decision === undefined || hash === undefined ? undefined : { hash, approved_at };
+    const { effect } = planApprovedCall(conversation, setting, call, approval);
+    return { call, effect, effectId, state: "intended", ...(approval === undefined ? {} : { approval }) };
   });
 }
 

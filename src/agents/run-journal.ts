@@ -38,6 +38,7 @@ import type { RunEvent } from "./run-events.ts";
 import type { RunSetting } from "./step-plan.ts";
 import { answerTokens, type StepFacts, stepRecord } from "./step-record.ts";
 import { stopAfterCalls, stopAfterText } from "./stop-rules.ts";
+import { writeContext } from "./waiting-approval.ts";
 import { deleteWide, getWide, setWide } from "./wide-row.ts";
 
 /** Wakes the conversation when its node died in the middle of a run. */
@@ -94,7 +95,7 @@ export async function startRun(
 ): Promise<void> {
   const { project, conversationId } = journal.address;
   const appended = await append(journal, turn, context, options.bodies);
-  await setWide(turn.state, stateKeys.context, { ...appended.context, runId: options.run.id });
+  await writeContext(journal, turn, { ...appended.context, runId: options.run.id });
   await setWide(turn.state, stateKeys.run, options.run);
   const progress: RunProgress = {
     steps: 0,
@@ -263,7 +264,8 @@ function pendingApproval(
     return { call, gated, client, ...(approvable === undefined ? {} : { hash: approvable.hash }) };
   });
   const [milliseconds] = plan.flatMap(({ approvable }) => approvable?.milliseconds ?? []).sort((left, right) => left - right);
-  return { ...ids, calls, ...(milliseconds === undefined ? {} : { expiresAt: clock.now() + milliseconds }) };
+  const askedAt = clock.now();
+  return { ...ids, calls, askedAt, ...(milliseconds === undefined ? {} : { expiresAt: askedAt + milliseconds }) };
 }
 
 /** Commits the result of one outside call, and marks the next ones as started (R3). */
@@ -360,7 +362,7 @@ const pastOutputCharactersMax = 1_000;
 
 async function continueRun(journal: JournalContext, turn: Turn, state: JournalState, log: EventLog): Promise<Committed> {
   const events = log.write(journal.address.project, turn);
-  await setWide(turn.state, stateKeys.context, state.context);
+  await writeContext(journal, turn, state.context);
   await setWide(turn.state, stateKeys.progress, { ...state.progress, seq: log.seq });
   return { events, over: false, hasOpenCalls: state.progress.calls.length > 0, contextTokens: state.progress.contextTokens };
 }
@@ -382,7 +384,7 @@ export async function endRun(
   const duration = Math.max(0, now - run.startedAt);
   log.end(progress, stop, error);
   const events = log.write(journal.address.project, turn);
-  await setWide(turn.state, stateKeys.context, contextAfter(run, settled.context));
+  await writeContext(journal, turn, contextAfter(run, settled.context));
   await deleteWide(turn.state, stateKeys.run);
   await deleteWide(turn.state, stateKeys.progress);
   turn.remind(runReminder, undefined);

@@ -50,12 +50,13 @@ export async function openTestAgents(
     readonly contextWindow?: number;
     readonly callback?: Callback;
     readonly limits?: Partial<ActorLimits>;
+    readonly environment?: Environment;
     /** A node that shares its actors with others, in place of one that is alone. */
     readonly cluster?: Cluster;
   } = {},
 ): Promise<TestAgents> {
   const store = options.store ?? new MemoryStore();
-  const environment = new RealEnvironment({ level: "error" });
+  const environment = options.environment ?? new RealEnvironment({ level: "error" });
   const requests: ModelRequest[] = [];
   const models = scriptedModels(script, requests, options.contextWindow ?? 100_000);
   const tools = new ToolRegistry();

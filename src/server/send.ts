@@ -76,6 +76,8 @@ function refusal(outcome: Extract<SendOutcome, { ok: false }>): HttpError {
       );
     case "noPendingApproval":
       return invalidArgument("Cannot process approval response: No tool call is currently awaiting approval.");
+    case "otherApproval":
+      return invalidArgument(`Invalid approval request ID. Expected '${outcome.expected}', received '${outcome.given.slice(0, 100)}'`);
     case "invalidToolCallIds":
       return invalidArgument(`Invalid tool call IDs. Expected ${listed(outcome.expected)}, received ${listed(outcome.given)}`);
     case "approvalExpired":
@@ -97,11 +99,11 @@ function listed(ids: readonly string[]): string {
 async function approvalOf(services: Services, address: ConversationAddress, answer: LegacyApproval): Promise<InputMessage> {
   const pending = (await services.conversations.context(address))?.pending;
   if (pending == null) throw refusal({ ok: false, reason: "noPendingApproval" });
-  if (answer.requestId !== undefined && answer.requestId !== pending.messageId)
-    throw invalidArgument(`Invalid approval request ID. Expected '${pending.messageId}', received '${answer.requestId.slice(0, 100)}'`);
   const reason = answer.reason === undefined ? {} : { reason: answer.reason };
   return {
     type: "approval",
+    // What waits may be another request by the time that this one arrives.
+    requestId: answer.requestId ?? pending.messageId,
     decisions: pending.calls
       .filter(({ gated }) => gated)
       .map(({ call }) => ({ tool_call_id: call.tool_call_id, approve: answer.approve, ...reason })),

@@ -212,6 +212,7 @@ function toInputMessage(message: z.output<typeof anyInput>): InputMessage {
     return {
       type: "approval",
       decisions: (message.approvals ?? []).map((each) => (each.type === "approval" ? toDecision(each) : toToolReturn(each))),
+      ...(message.approval_request_id == null ? {} : { requestId: message.approval_request_id }),
       ...otid,
     };
   if (message.type === "tool_return") return { type: "approval", decisions: message.tool_returns.map(toToolReturn), ...otid };
