@@ -67,7 +67,7 @@ export function createApp(services: Services, options: AppOptions = {}): App {
   let mcp: Promise<(request: Request) => Promise<Response>> | undefined;
   router.all("/mcp", async (context) => {
     // Loaded when it is asked for: it would make every start slower.
-    mcp ??= import("./mcp/mcp-endpoint.ts").then(({ mcpEndpoint }) => mcpEndpoint(services, closing));
+    mcp ??= import("./mcp/agent-server.ts").then(({ agentsEndpoint }) => agentsEndpoint(services, defaultProject, closing));
     const answer = await mcp;
     return await answer(context.req.raw);
   });

@@ -13,9 +13,10 @@ import { show } from "../http-error.ts";
 import type { Services } from "../services.ts";
 import { conversationPage } from "./conversation-page.ts";
 
-const agentsPerPage = 50;
+/** The official client follows 64 pages and no more. */
+const agentsPerPage = 500;
 const messagesPerPage = 50;
-const descriptionCharactersMax = 1_000;
+const descriptionCharactersMax = 300;
 const root = "kelpie://agents/";
 const jsonType = "application/json";
 

@@ -21,16 +21,26 @@ export interface AgentTool {
   readonly title: string;
   readonly description: string;
   readonly input: z.ZodObject;
+  /** Of what `run` gives; absent where that is text. */
+  readonly output?: z.ZodObject | undefined;
   readonly annotations: ToolAnnotations;
-  /** Gives the text of the result. @throws {ToolRefusal} and what the services throw */
-  readonly run: (services: Services, input: never, caller: ToolCaller) => Promise<string>;
+  /** @throws {ToolRefusal} and what the services throw */
+  readonly run: (services: Services, input: never, caller: ToolCaller) => Promise<ToolOutput>;
 }
 
-/** Ties a tool's input to what it does with it. */
-export function agentTool<Input extends z.ZodObject>(
-  tool: Omit<AgentTool, "input" | "run"> & {
+/** Text for a model to read, or fields. */
+export type ToolOutput = string | { readonly [field: string]: unknown };
+
+/** Ties a tool's input and output to what it does. */
+export function agentTool<Input extends z.ZodObject, Output extends z.ZodObject | undefined = undefined>(
+  tool: Omit<AgentTool, "input" | "output" | "run"> & {
     readonly input: Input;
-    readonly run: (services: Services, input: z.output<Input>, caller: ToolCaller) => Promise<string>;
+    readonly output?: Output;
+    readonly run: (
+      services: Services,
+      input: z.output<Input>,
+      caller: ToolCaller,
+    ) => Promise<Output extends z.ZodObject ? z.output<Output> : string>;
   },
 ): AgentTool {
   return tool;

@@ -21,14 +21,26 @@ const listAgents = agentTool({
   title: "List agents",
   description: "Lists the agents of this Kelpie, the newest first, with their ids, names, descriptions and models.",
   input: z.object({
-    after: z.string().max(500).optional().describe("Go on after this agent: the id that the last list ended with"),
+    after: z.string().max(500).optional().describe("Go on after this agent: what the last list gave as `next`"),
     limit: z.int().min(1).max(agentsListedMax).default(20),
+  }),
+  output: z.object({
+    agents: z.array(
+      z.object({
+        id: z.string(),
+        name: z.string(),
+        description: z.string().exactOptional(),
+        model: z.string(),
+        tags: z.array(z.string()).readonly().exactOptional(),
+      }),
+    ),
+    next: z.string().exactOptional().describe("There are more agents: give this as `after`"),
   }),
   annotations: reads,
   async run({ agents }, { after, limit }, { project }) {
     const page = { limit: limit + 1, reverse: true, ...(after === undefined ? {} : { after }) };
     const found = await agents.page(project, { index: "created" }, page);
-    if (found === undefined) throw new ToolRefusal(`after: there is no agent ${show(after)}: give the id that the last list ended with`);
+    if (found === undefined) throw new ToolRefusal(`after: there is no agent ${show(after)}: give what the last list named as \`next\``);
     const shown = found.slice(0, limit).map(({ id, name, description, model, tags }) => ({
       id,
       name,
@@ -36,7 +48,7 @@ const listAgents = agentTool({
       model,
       ...(tags.length === 0 ? {} : { tags }),
     }));
-    return json({ agents: shown, ...(found.length > limit ? { more: `call again with after: ${shown.at(-1)!.id}` } : {}) });
+    return { agents: shown, ...(found.length > limit ? { next: shown.at(-1)!.id } : {}) };
   },
 });
 
@@ -52,6 +64,7 @@ const createAgent = agentTool({
     description: z.string().max(foundTextCharactersMax).optional().describe("What it is for, as list_agents shows it"),
     model: z.string().max(nameCharactersMax).optional().describe("A handle such as openai/gpt-5-mini; the server's own by default"),
   }),
+  output: z.object({ id: z.string(), name: z.string(), model: z.string() }),
   annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: false },
   async run({ agents }, { name, persona, human, description, model }, { project }) {
     const memory_blocks = [
@@ -59,7 +72,7 @@ const createAgent = agentTool({
       { label: "human", value: human },
     ];
     const agent = await agents.create(project, { name, description, model, memory_blocks });
-    return json({ id: agent.id, name: agent.name, model: agent.model });
+    return { id: agent.id, name: agent.name, model: agent.model };
   },
 });
 
@@ -103,6 +116,10 @@ const searchMemory = agentTool({
   description:
     "Searches by words in what an agent has stored in its archive and in what was said in its conversations, the best matches first.",
   input: z.object({ agent: agentInput, query: z.string().min(1).max(10_000), limit: z.int().min(1).max(50).default(10) }),
+  output: z.object({
+    archive: z.array(z.object({ at: z.string(), text: z.string() })),
+    conversation: z.array(z.object({ id: z.string(), at: z.string(), from: z.string(), text: z.string() })),
+  }),
   annotations: reads,
   async run(services, { agent: idOrName, query, limit }, { project }) {
     const agent = await findAgent(services, project, idOrName);
@@ -112,7 +129,7 @@ const searchMemory = agentTool({
       services.conversations.search(project, agent.id, { query, limit, roles: ["user", "assistant"] }),
     ]);
     const shorten = (text: string): string => cut(text, foundTextCharactersMax, "search for words of it, or read the conversation");
-    return json({
+    return {
       archive: passages.map(({ passage }) => ({ at: passage.created_at, text: shorten(passage.text) })),
       conversation: messages.map(({ messageId, role, time, text }) => ({
         id: messageId,
@@ -120,7 +137,7 @@ const searchMemory = agentTool({
         from: role,
         text: shorten(text),
       })),
-    });
+    };
   },
 });
 
@@ -134,20 +151,20 @@ const listMessages = agentTool({
     before: z.string().max(500).optional().describe("Only messages before this one: the id that `older` named"),
     limit: z.int().min(1).max(100).default(20),
   }),
+  output: z.object({
+    messages: z.array(z.object({ id: z.string(), at: z.string(), kind: z.string(), text: z.string() })).readonly(),
+    older: z.string().exactOptional().describe("There are older messages: give this as `before`"),
+  }),
   annotations: reads,
   async run(services, { agent: idOrName, before, limit }, { project }) {
     const agent = await findAgent(services, project, idOrName);
     const page = await conversationPage(services, project, agent.id, { before, limit });
     if (page === undefined)
       throw new ToolRefusal(`before: there is no message ${show(before)}: leave it out, or give what \`older\` named`);
-    return json(page);
+    return page;
   },
 });
 
 export const agentTools: ReadonlyMap<string, AgentTool> = new Map(
   [listAgents, createAgent, sendMessage, stopAgent, readMemory, searchMemory, listMessages].map((tool) => [tool.name, tool]),
 );
-
-function json(value: unknown): string {
-  return JSON.stringify(value, null, 1);
-}
