@@ -26,6 +26,11 @@ export function approvalHash(identity: string, { name, arguments: text }: ToolCa
   return sha256([identity, name, text]);
 }
 
+/** What a person has seen of a request, all of its calls that are to be decided. */
+export function requestHash(calls: readonly { readonly call: ToolCall; readonly hash?: string }[]): string {
+  return sha256(calls.flatMap(({ call, hash }) => (hash === undefined ? [] : [[call.tool_call_id, hash]])));
+}
+
 function sha256(parts: readonly unknown[]): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }

@@ -1,4 +1,5 @@
 /** Policies as rows: one of a project, and one of each agent that has its own. */
+import { isDeepStrictEqual } from "node:util";
 import { decodeJson } from "../base/json.ts";
 import { encodeTuple, type Tuple } from "../base/tuple.ts";
 import type { Store } from "../storage/store.ts";
@@ -20,16 +21,22 @@ export interface Policies {
 
 /** Both of an agent, from one snapshot. */
 export async function readPolicies(store: Store, project: string, agentId: string): Promise<Policies> {
-  const answers = await store.read([
-    { key: encodeTuple(policyKey(project, "project")) },
-    { key: encodeTuple(policyKey(project, { agentId })) },
-  ]);
-  const [ofProject, ofAgent] = answers.map(([row]) => (row === undefined ? noPolicy : decodeJson<ToolPolicy>(row.value)));
+  const [ofProject, ofAgent] = await readRows(store, [policyKey(project, "project"), policyKey(project, { agentId })]);
   return { project: ofProject!, agent: ofAgent! };
 }
 
+export async function readPolicy(store: Store, project: string, owner: PolicyOwner): Promise<ToolPolicy> {
+  return (await readRows(store, [policyKey(project, owner)]))[0]!;
+}
+
+async function readRows(store: Store, keys: readonly Tuple[]): Promise<ToolPolicy[]> {
+  const answers = await store.read(keys.map((key) => ({ key: encodeTuple(key) })));
+  return answers.map(([row]) => (row === undefined ? noPolicy : decodeJson<ToolPolicy>(row.value)));
+}
+
 /**
- * Puts `policy` in the place of the one that has `version`, or of any.
+ * Puts `policy` in the place of the one that has `version`, or of any. May be repeated: where it is there already, nothing
+ * changes.
  *
  * @throws {PolicyChangedError}
  */
@@ -41,6 +48,7 @@ export async function replacePolicy(
 ): Promise<ToolPolicy> {
   const key = policyKey(project, owner);
   const before = (await transaction.get<ToolPolicy>(key)) ?? noPolicy;
+  if (isDeepStrictEqual(before, { ...policy, version: before.version })) return before;
   if (version !== undefined && version !== before.version)
     throw new PolicyChangedError(
       `The policy has version ${before.version} and not ${version}: somebody has changed it meanwhile. Read it again`,

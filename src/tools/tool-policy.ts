@@ -24,7 +24,7 @@ export interface PolicyRule {
 export interface CallLimit {
   /** The name of a tool, or a pattern: each tool that fits is counted alone. */
   readonly tool: string;
-  /** Calls in `seconds`. */
+  /** Calls in `seconds`: neither is without the other. */
   readonly calls?: number | undefined;
   readonly seconds?: number | undefined;
   readonly concurrency?: number | undefined;
@@ -43,10 +43,18 @@ export interface ToolPolicy {
 
 export const approvalSecondsDefault = 86_400;
 
-export const policyLimits: { readonly rules: number; readonly argumentsPerRule: number; readonly patternCharacters: number } = {
+type PolicyLimit = "rules" | "argumentsPerRule" | "patternCharacters" | "limits" | "calls" | "seconds" | "concurrency" | "approvalSeconds";
+
+export const policyLimits: { readonly [limit in PolicyLimit]: number } = {
   rules: 200,
   argumentsPerRule: 16,
   patternCharacters: 1_000,
+  limits: 100,
+  calls: 1_000_000,
+  /** In which calls are counted. */
+  seconds: 86_400,
+  concurrency: 1_000,
+  approvalSeconds: 30 * 86_400,
 };
 
 export const noPolicy: ToolPolicy = { version: 0, rules: [], limits: [], approval_seconds: approvalSecondsDefault };

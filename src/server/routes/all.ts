@@ -8,11 +8,13 @@ import { agentMemoryRoutes } from "./agent-memory.ts";
 import { agentMessageRoutes } from "./agent-messages.ts";
 import { agentToolRoutes } from "./agent-tools.ts";
 import { agentRoutes } from "./agents.ts";
+import { approvalRoutes } from "./approvals.ts";
 import { archiveRoutes } from "./archives.ts";
 import { auditRoutes } from "./audit.ts";
 import { blockRoutes } from "./blocks.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { conversationRoutes } from "./conversations.ts";
+import { effectRoutes } from "./effects.ts";
 import { healthRoutes } from "./health.ts";
 import { mcpServerRoutes } from "./mcp-servers.ts";
 import { messageRoutes } from "./messages.ts";
@@ -22,6 +24,7 @@ import { providerRoutes } from "./providers.ts";
 import { runRoutes } from "./runs.ts";
 import { stepRoutes } from "./steps.ts";
 import { tagRoutes } from "./tags.ts";
+import { toolPolicyRoutes } from "./tool-policies.ts";
 import { toolRoutes } from "./tools.ts";
 
 /** Every endpoint of the API. Where two paths fit a request, the earlier one answers. */
@@ -40,10 +43,13 @@ export function allEndpoints(services: Services, audit: AuditLog): readonly Endp
     ...passageRoutes(services),
     ...messageRoutes(services),
     ...runRoutes(services),
+    ...effectRoutes(services),
     ...stepRoutes(services),
     ...modelRoutes(services),
     ...providerRoutes(services),
     ...toolRoutes(services),
+    ...toolPolicyRoutes(services),
+    ...approvalRoutes(services),
     ...mcpServerRoutes(services),
     ...tagRoutes(services),
     ...absentRoutes(services),
