@@ -23,6 +23,8 @@ import { noTokens, type RunRecord } from "./run.ts";
 import { handleCallback } from "./run-callback.ts";
 import { newestSeq } from "./run-events.ts";
 import { RunDriver } from "./run-driver.ts";
+import type { Settlement } from "./effect-ledger.ts";
+import { type EffectAddress, settleEffect, settlementMessages } from "./settle-effect.ts";
 import { compiledMetadata, compileSystem, readSetting, renderSystem } from "./step-plan.ts";
 import { writeContext } from "./waiting-approval.ts";
 import { getWide } from "./wide-row.ts";
@@ -34,6 +36,12 @@ export type ConversationMessage =
   | { readonly kind: "recompile"; readonly address: ConversationAddress; readonly dryRun: boolean }
   | { readonly kind: "compact"; readonly address: ConversationAddress; readonly cut: CompactionCut }
   | { readonly kind: "append"; readonly address: ConversationAddress; readonly bodies: readonly ChatBody[] }
+  | {
+      readonly kind: "settle";
+      readonly address: ConversationAddress;
+      readonly effect: EffectAddress;
+      readonly said: Omit<Settlement, "at">;
+    }
   | { readonly kind: "delete"; readonly address: ConversationAddress };
 
 /** Messages that one turn deletes, with their places in the index. */
@@ -81,6 +89,10 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
         return await this.#compact(conversation, message.cut, turn);
       case "append":
         return await this.#append(conversation, message.bodies, turn);
+      case "settle": {
+        const context = await getWide<ContextState>(turn.state, stateKeys.context);
+        return await settleEffect(conversation, turn, context, message.effect, message.said);
+      }
       case "delete":
         return await this.#delete(conversation, turn);
     }
@@ -150,8 +162,12 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
     const ids = stepIds(conversation.environment);
     const pending = { run, calls: context.pending?.calls ?? [], stepId: ids.id };
     const calls = setting === undefined ? [] : decidedCalls(conversation, setting, pending, decisionsOf(answers));
-    const bodies = request.messages.map((message) => newMessage(message, runId));
-    await startRun(conversation, turn, { ...compiled, pending: null }, { run, bodies, calls, step: ids });
+    // An answer to a request for approval comes right after it.
+    const settled = context.pending === null ? settlementMessages(context) : [];
+    const bodies = [...settled, ...request.messages.map((message) => newMessage(message, runId))];
+    const { settlements, ...rest } = compiled;
+    const told = settled.length > 0 || settlements === undefined ? rest : { ...rest, settlements };
+    await startRun(conversation, turn, { ...told, pending: null }, { run, bodies, calls, step: ids });
     for (const message of request.messages) if (message.otid !== undefined) turn.state.set(stateKeys.otid(message.otid), runId);
     this.#drive(conversation, runId, false);
     return { ok: true, runId, attached: false };

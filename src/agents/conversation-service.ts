@@ -24,9 +24,19 @@ import type { AgentEnvironment, ConversationEnvironment } from "./conversation-e
 import type { CancelOutcome, CompactOutcome, SendOutcome, SendRequest } from "./conversations.ts";
 import { searchAgentMessages } from "./message-index.ts";
 import { findMessage, type MessagePage, pageMessages, readMessages } from "./message-log.ts";
-import { effectRows } from "./effect-ledger.ts";
+import {
+  type EffectPage,
+  type EffectRecord,
+  effectRows,
+  pageEffects,
+  pageUnknownEffects,
+  readEffect,
+  type Settlement,
+  unknownRows,
+} from "./effect-ledger.ts";
 import { eventRows, followRun, type RunEvent } from "./run-events.ts";
 import { isActive, type RunRecord, runs, type StepRecord, steps } from "./run.ts";
+import type { EffectAddress, SettleOutcome } from "./settle-effect.ts";
 import { readContextMessages, readSetting } from "./step-plan.ts";
 
 /** There is no such conversation, run, step or message. */
@@ -167,6 +177,31 @@ export class ConversationService {
 
   async cancel(address: ConversationAddress, runIds: readonly string[] | null): Promise<CancelOutcome> {
     return await this.#invoke<CancelOutcome>(address, { kind: "cancel", address, runIds });
+  }
+
+  /** The calls of a run that left Kelpie, or were about to. @throws {NotFoundError} */
+  async runEffects(project: string, runId: string, page: EffectPage): Promise<EffectRecord[]> {
+    await this.run(project, runId);
+    return await pageEffects(this.#agents.store, project, runId, page);
+  }
+
+  /** Calls of all runs whose outcome nobody knows. */
+  async unknownEffects(project: string, page: EffectPage): Promise<EffectRecord[]> {
+    return await pageUnknownEffects(this.#agents.store, project, page);
+  }
+
+  /** @throws {NotFoundError} */
+  async effect(project: string, { runId, effectId }: EffectAddress): Promise<EffectRecord> {
+    const effect = await readEffect(this.#agents.store, project, runId, effectId);
+    if (effect === undefined) throw new NotFoundError(`Effect not found with id=${JSON.stringify(effectId.slice(0, 200))}`);
+    return effect;
+  }
+
+  /** Says what became of a call whose outcome is unknown. May be repeated. @throws {NotFoundError} */
+  async settleEffect(project: string, effect: EffectAddress, said: Omit<Settlement, "at">): Promise<SettleOutcome> {
+    const { agent_id: agentId, conversation_id: conversationId } = await this.effect(project, effect);
+    const address = { project, agentId, conversationId };
+    return await this.#invoke<SettleOutcome>(address, { kind: "settle", address, effect, said });
   }
 
   async reset(address: ConversationAddress): Promise<void> {
@@ -357,6 +392,7 @@ export class ConversationService {
           if (current !== undefined) runs.delete(transaction, project, current);
           transaction.deleteAll(eventRows(project, run.id));
           transaction.deleteAll(effectRows(project, run.id));
+          transaction.deleteAll([...unknownRows(project), run.id]);
         });
         if (found.length < rowsPerDelete) break;
       }

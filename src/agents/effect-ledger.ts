@@ -1,13 +1,21 @@
-/** The effect ledger: for each call that leaves Kelpie a row that says how far it has come. */
+/**
+ * The effect ledger: for each call that leaves Kelpie a row that says how far it has come. Those whose outcome nobody knows
+ * have a second row, so that lists find them until a person has settled them.
+ */
 import type { Turn } from "../actors/actor.ts";
-import { encodeJson } from "../base/json.ts";
-import { encodeTuple, type Tuple } from "../base/tuple.ts";
+import { decodeJson, encodeJson } from "../base/json.ts";
+import { decodeTuple, encodeTuple, type Tuple, tupleRange } from "../base/tuple.ts";
+import type { Store, Write } from "../storage/store.ts";
 import type { Approval } from "./approval.ts";
 import type { CallState } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
 
-/** `unknown`: the call may have left, and no answer was seen. */
-export type EffectState = "intended" | "started" | "succeeded" | "failed" | "unknown";
+/** What a person may say of a call whose outcome is unknown. */
+export const settledOutcomes = ["succeeded", "failed", "did_not_happen"] as const;
+export type SettledOutcome = (typeof settledOutcomes)[number];
+
+/** `intended`: durable, has not left; `started`: may have left; `unknown`: may have left, and no answer was seen. */
+export type EffectState = "intended" | "started" | "unknown" | SettledOutcome;
 
 /** One row of the effect ledger: `(project, "effect", run, effect id)`. */
 export interface EffectRecord {
@@ -16,11 +24,21 @@ export interface EffectRecord {
   readonly agent_id: string;
   readonly conversation_id: string;
   readonly tool_name: string;
+  readonly tool_call_id: string;
   readonly effect_class: CallState["effect"];
   readonly state: EffectState;
   readonly updated_at: string;
   /** Of a call that a person was asked for. */
   readonly approval?: Approval;
+  /** Of one that was unknown, once a person has said what became of it. */
+  readonly settled?: Settlement;
+}
+
+export interface Settlement {
+  readonly outcome: SettledOutcome;
+  /** What the agent is told beside. */
+  readonly note: string | null;
+  readonly at: string;
 }
 
 type Ledger = Pick<ConversationEnvironment, "environment" | "address">;
@@ -37,15 +55,61 @@ export function writeEffect(journal: Ledger, turn: Turn, runId: string, call: Ca
     agent_id: address.agentId,
     conversation_id: address.conversationId,
     tool_name: call.call.name,
+    tool_call_id: call.call.tool_call_id,
     effect_class: call.effect,
     state,
     updated_at: new Date(environment.clock.now()).toISOString(),
     ...(call.approval === undefined ? {} : { approval: call.approval }),
   };
-  turn.write({ kind: "set", key: encodeTuple([...effectRows(address.project, runId), call.effectId]), value: encodeJson(record) });
+  turn.write(...effectWrites(address.project, record));
+}
+
+/** The row as it is then, and whether lists of unknown effects show it. */
+export function effectWrites(project: string, record: EffectRecord): Write[] {
+  const { run_id: runId, effect_id: effectId, state } = record;
+  const writes: Write[] = [{ kind: "set", key: encodeTuple([...effectRows(project, runId), effectId]), value: encodeJson(record) }];
+  const unknown = encodeTuple([...unknownRows(project), runId, effectId]);
+  if (state === "unknown") writes.push({ kind: "set", key: unknown, value: encodeJson(null) });
+  else if (record.settled !== undefined) writes.push({ kind: "delete", key: unknown });
+  return writes;
+}
+
+/** The rows that lists of unknown effects find them by. */
+export function unknownRows(project: string): Tuple {
+  return [project, "effect.unknown"];
+}
+
+export async function readEffect(store: Store, project: string, runId: string, effectId: string): Promise<EffectRecord | undefined> {
+  const [[row] = []] = await store.read([{ key: encodeTuple([...effectRows(project, runId), effectId]) }]);
+  return row === undefined ? undefined : decodeJson<EffectRecord>(row.value);
 }
 
 /** Rows for calls that may leave later: they are durable before any of them does. */
 export function writeIntents(journal: Ledger, turn: Turn, runId: string, calls: readonly CallState[]): void {
   for (const call of calls) if (call.state === "intended" && call.effect !== "state") writeEffect(journal, turn, runId, call, "intended");
+}
+
+export interface EffectPage {
+  /** The id of the last effect of the page before. */
+  readonly after?: string | undefined;
+  readonly limit: number;
+}
+
+/** Those of a run, in the order of its steps. */
+export async function pageEffects(store: Store, project: string, runId: string, { after, limit }: EffectPage): Promise<EffectRecord[]> {
+  const { begin, end } = tupleRange(effectRows(project, runId));
+  const from = after === undefined ? begin : tupleRange([...effectRows(project, runId), after]).end;
+  const [rows = []] = await store.read([{ begin: from, end, limit }]);
+  return rows.map(({ value }) => decodeJson<EffectRecord>(value));
+}
+
+/** Those of a project whose outcome nobody knows, the oldest runs first. */
+export async function pageUnknownEffects(store: Store, project: string, { after, limit }: EffectPage): Promise<EffectRecord[]> {
+  const { begin, end } = tupleRange(unknownRows(project));
+  // An effect's id begins with that of its run.
+  const from = after === undefined ? begin : tupleRange([...unknownRows(project), after.slice(0, after.indexOf(":")), after]).end;
+  const [rows = []] = await store.read([{ begin: from, end, limit }]);
+  const ids = rows.map(({ key }) => decodeTuple(key).slice(-2) as [runId: string, effectId: string]);
+  const found = await Promise.all(ids.map(([runId, effectId]) => readEffect(store, project, runId, effectId)));
+  return found.filter((effect) => effect !== undefined);
 }

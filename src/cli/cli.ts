@@ -8,6 +8,7 @@ import { chatCommand } from "./chat.ts";
 import { columns, type Command, CommandError, exitCodes, helpText, parseOptions, UsageError } from "./command.ts";
 import { doctorCommand } from "./doctor.ts";
 import { drainCommand } from "./drain.ts";
+import { effectsCommand } from "./effects.ts";
 import { mcpCommand } from "./mcp.ts";
 import { nodesCommand } from "./nodes.ts";
 import type { Program } from "./program.ts";
@@ -22,6 +23,7 @@ export async function runCommandLine(args: readonly string[], program: Program):
     chatCommand,
     agentsCommand,
     runsCommand,
+    effectsCommand,
     mcpCommand,
     nodesCommand,
     drainCommand,
