@@ -4,7 +4,7 @@ import { runCommandLine } from "./cli.ts";
 import { CommandError, exitCodes } from "./command.ts";
 import { testProgram } from "./testing.ts";
 
-const commands = ["serve", "chat", "agents", "runs", "nodes", "drain", "actors", "audit", "doctor"];
+const commands = ["serve", "chat", "agents", "runs", "effects", "nodes", "drain", "actors", "audit", "doctor"];
 
 test("Without a command, and with help, it lists the commands", async () => {
   for (const args of [[], ["help"], ["--help"], ["-h"]]) {
@@ -42,6 +42,11 @@ for (const [args, code, note] of [
   [["agents", "show"], exitCodes.usage, /show needs agent/],
   [["agents", "list", "--limit", "0"], exitCodes.usage, /--limit is a number from 1 to 9999, not "0"/],
   [["runs", "follow", "run-1", "--after", "x"], exitCodes.usage, /--after is the number of an event, not "x"/],
+  [["effects", "setle"], exitCodes.usage, /cannot "setle".*Did you mean settle\?/],
+  [["effects", "settle", "--outcome", "failed"], exitCodes.usage, /settle needs effects/],
+  [["effects", "settle", "run-1:step-1:call-1"], exitCodes.usage, /needs --outcome, one of succeeded, failed, did_not_happen\n/],
+  [["effects", "settle", "run-1:step-1:call-1", "--outcome", "done"], exitCodes.usage, /did_not_happen, and not "done"/],
+  [["effects", "show", "run-1"], exitCodes.usage, /"run-1" is no effect: its id is written as run:step:call/],
   [["drain", "a", "b"], exitCodes.usage, /takes one node, and got 2/],
   [["actors"], exitCodes.usage, /kelpie actors show <id>/],
   [["actors", "show", "ada"], exitCodes.usage, /"ada" names no actor/],

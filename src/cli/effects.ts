@@ -1,7 +1,7 @@
 /** `kelpie effects`: the calls that left Kelpie, and what became of those of which nobody knows. */
 import { suggestion } from "../base/nearest.ts";
-import { type ApiClient, ApiError } from "./api-client.ts";
-import { type Command, CommandError, type CommandInput, exitCodes, jsonOption, serverOption, UsageError } from "./command.ts";
+import type { ApiClient } from "./api-client.ts";
+import { type Command, type CommandInput, exitCodes, jsonOption, serverOption, UsageError } from "./command.ts";
 import type { Program } from "./program.ts";
 import { clientFor, onePositional } from "./remote.ts";
 import { printable } from "./terminal.ts";
@@ -63,7 +63,9 @@ async function list(client: ApiClient, input: CommandInput, { terminal }: Progra
   const shown = input.flags.has("unknown") ? effects.filter(({ state }) => state === "unknown") : effects;
   if (input.flags.has("json")) return terminal.line(JSON.stringify(shown, null, 2));
   if (shown.length === 0)
-    return terminal.line(run === undefined || input.flags.has("unknown") ? "No call has an unknown outcome." : "No call of this run left Kelpie.");
+    return terminal.line(
+      run === undefined || input.flags.has("unknown") ? "No call has an unknown outcome." : "No call of this run left Kelpie.",
+    );
   const rows = shown.map((effect) => [
     effect.updated_at.slice(0, 19).replace("T", " "),
     effect.state,
@@ -86,14 +88,19 @@ async function all(client: ApiClient, path: string): Promise<Effect[]> {
 }
 
 async function show(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
-  const effect = await inWords(client.request<Effect>("GET", pathOf(onePositional(input, "effect"))));
+  const effect = await client.request<Effect>("GET", pathOf(onePositional(input, "effect")));
   if (input.flags.has("json")) return terminal.line(JSON.stringify(effect, null, 2));
   const { settled, ...fields } = effect;
   const rows = Object.entries(fields).flatMap(([name, value]) =>
     value === null ? [] : [[name, printable(typeof value === "string" ? value : JSON.stringify(value))]],
   );
   for (const line of table(rows)) terminal.line(line);
-  if (settled !== null) for (const line of table([["settled", settled.at], ["note", shorten(printable(settled.note ?? ""), 500)]])) terminal.line(line);
+  if (settled !== null)
+    for (const line of table([
+      ["settled", settled.at],
+      ["note", shorten(printable(settled.note ?? ""), 500)],
+    ]))
+      terminal.line(line);
 }
 
 async function settle(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
@@ -109,7 +116,7 @@ async function settle(client: ApiClient, input: CommandInput, { terminal }: Prog
   const settled: Effect[] = [];
   for (const path of paths) {
     const body = { outcome, ...(note === undefined ? {} : { note }) };
-    const effect = await inWords(client.request<Effect>("POST", `${path}/settle`, { body }));
+    const effect = await client.request<Effect>("POST", `${path}/settle`, { body });
     settled.push(effect);
     if (!input.flags.has("json")) terminal.line(`${printable(effect.effect_id)} ${effect.state}`);
   }
@@ -121,14 +128,4 @@ function pathOf(id: string): string {
   const [runId] = id.split(":", 1);
   if (runId === id) throw new UsageError(`${JSON.stringify(id.slice(0, 100))} is no effect: its id is written as run:step:call`);
   return `/v1/runs/${encodeURIComponent(runId!)}/effects/${encodeURIComponent(id)}`;
-}
-
-/** What was settled otherwise, or is no unknown one, is said in the server's words. */
-async function inWords<T>(asking: Promise<T>): Promise<T> {
-  try {
-    return await asking;
-  } catch (error) {
-    if (error instanceof ApiError && (error.status === 404 || error.status === 409)) throw new CommandError(error.message, { cause: error });
-    throw error;
-  }
 }
