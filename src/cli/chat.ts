@@ -139,14 +139,14 @@ class Chat {
       if (view.stopReason !== "requires_approval" || outcome !== exitCodes.ok) return outcome;
       if (person === undefined) {
         this.#program.terminal.note(
-          `The agent waits for approval of ${view.pendingApprovals.length} tool call(s); kelpie chat --agent ${this.#agent.id} in a terminal can give it`,
+          `The agent waits for approval of ${view.pendingApprovals.length} tool call(s); kelpie approvals list --agent ${this.#agent.id} shows what to approve or deny`,
         );
         return exitCodes.failed;
       }
       const approvals = [];
       for (const id of view.pendingApprovals)
         approvals.push({ type: "approval", tool_call_id: id, approve: await confirm(person, `${view.describeCall(id)}\nLet it? [y/N] `) });
-      messages = [{ type: "approval", approvals, otid: randomUUID() }];
+      messages = [{ type: "approval", approvals, approval_request_id: view.approvalRequestId, otid: randomUUID() }];
     }
   }
 

@@ -4,7 +4,7 @@ import { runCommandLine } from "./cli.ts";
 import { CommandError, exitCodes } from "./command.ts";
 import { testProgram } from "./testing.ts";
 
-const commands = ["serve", "chat", "agents", "runs", "effects", "nodes", "drain", "actors", "audit", "doctor"];
+const commands = ["serve", "chat", "agents", "runs", "approvals", "policy", "effects", "nodes", "drain", "actors", "audit", "doctor"];
 
 test("Without a command, and with help, it lists the commands", async () => {
   for (const args of [[], ["help"], ["--help"], ["-h"]]) {
@@ -47,6 +47,13 @@ for (const [args, code, note] of [
   [["effects", "settle", "run-1:step-1:call-1"], exitCodes.usage, /needs --outcome, one of succeeded, failed, did_not_happen\n/],
   [["effects", "settle", "run-1:step-1:call-1", "--outcome", "done"], exitCodes.usage, /did_not_happen, and not "done"/],
   [["effects", "show", "run-1"], exitCodes.usage, /"run-1" is no effect: its id is written as run:step:call/],
+  [["approvals", "aprove"], exitCodes.usage, /cannot "aprove".*Did you mean approve\?/],
+  [["approvals", "approve"], exitCodes.usage, /approve needs approval/],
+  [["approvals", "approve", "message-1", "--reason", "x"], exitCodes.usage, /--reason is for kelpie approvals deny, not for approve/],
+  [["approvals", "deny", "message-1", "--call", "x"], exitCodes.usage, /--call is for kelpie approvals approve, not for deny/],
+  [["policy", "set"], exitCodes.usage, /set needs file/],
+  [["policy", "set", "/nowhere/policy.json"], exitCodes.failed, /The file \/nowhere\/policy\.json cannot be read/],
+  [["policy", "set", "-"], exitCodes.failed, /- is not JSON/],
   [["drain", "a", "b"], exitCodes.usage, /takes one node, and got 2/],
   [["actors"], exitCodes.usage, /kelpie actors show <id>/],
   [["actors", "show", "ada"], exitCodes.usage, /"ada" names no actor/],

@@ -3,6 +3,7 @@ import { suggestion } from "../base/nearest.ts";
 import { actorsCommand } from "./actors.ts";
 import { agentsCommand } from "./agents.ts";
 import { ApiError, ServerUnreachableError } from "./api-client.ts";
+import { approvalsCommand } from "./approvals.ts";
 import { auditCommand } from "./audit.ts";
 import { chatCommand } from "./chat.ts";
 import { columns, type Command, CommandError, exitCodes, helpText, parseOptions, UsageError } from "./command.ts";
@@ -11,6 +12,7 @@ import { drainCommand } from "./drain.ts";
 import { effectsCommand } from "./effects.ts";
 import { mcpCommand } from "./mcp.ts";
 import { nodesCommand } from "./nodes.ts";
+import { policyCommand } from "./policy.ts";
 import type { Program } from "./program.ts";
 import { runsCommand } from "./runs.ts";
 import { serveCommand } from "./serve.ts";
@@ -23,6 +25,8 @@ export async function runCommandLine(args: readonly string[], program: Program):
     chatCommand,
     agentsCommand,
     runsCommand,
+    approvalsCommand,
+    policyCommand,
     effectsCommand,
     mcpCommand,
     nodesCommand,

@@ -87,10 +87,15 @@ test("What a model writes cannot steer the terminal", () => {
 });
 
 test("Calls that wait for approval are gathered once each", () => {
-  const call = { tool_call_id: "c1", name: "delete_all", arguments: "{}" };
-  const { view } = shown({ message_type: "approval_request_message", tool_call: call, tool_calls: [call] }, ended("requires_approval"));
+  const long = "x".repeat(1_000);
+  const call = { tool_call_id: "c1", name: "delete_all", arguments: `{"path":"${long}"}` };
+  const { view } = shown(
+    { message_type: "approval_request_message", id: "message-1", tool_call: call, tool_calls: [call] },
+    ended("requires_approval"),
+  );
+  assert.equal(view.approvalRequestId, "message-1");
   assert.deepEqual(view.pendingApprovals, ["c1"]);
-  assert.equal(view.describeCall("c1"), "delete_all({})");
+  assert.equal(view.describeCall("c1"), `delete_all({"path":"${long}"})`, "nothing of what is approved is hidden");
 });
 
 for (const [name, input, expected] of [

@@ -20,6 +20,7 @@ export class RunView {
   #error: string | undefined;
   /** Calls that wait for a person's approval, in order. */
   readonly pendingApprovals: string[] = [];
+  #approvalRequestId: string | undefined;
 
   constructor(terminal: Terminal) {
     this.#terminal = terminal;
@@ -28,6 +29,11 @@ export class RunView {
   /** Why the run ended; `undefined` while it has not. */
   get stopReason(): string | undefined {
     return this.#stopReason;
+  }
+
+  /** The message that asks for the approvals. */
+  get approvalRequestId(): string | undefined {
+    return this.#approvalRequestId;
   }
 
   get failed(): boolean {
@@ -44,6 +50,7 @@ export class RunView {
         return this.#gatherCalls(message);
       case "approval_request_message":
         this.#gatherCalls(message);
+        this.#approvalRequestId = message.id;
         for (const call of callsOf(message))
           if (call.tool_call_id !== undefined && !this.pendingApprovals.includes(call.tool_call_id))
             this.pendingApprovals.push(call.tool_call_id);
@@ -71,9 +78,10 @@ export class RunView {
     this.#closeLine();
   }
 
+  /** With all of its arguments: whoever approves a call has to see them. */
   describeCall(id: string): string {
     const call = this.#calls.get(id);
-    return call === undefined ? id : callText(call);
+    return call === undefined ? id : `${printable(call.name)}(${printable(call.arguments)})`;
   }
 
   #text(kind: "assistant" | "reasoning", text: string): void {
