@@ -3,18 +3,27 @@ import type { Json } from "../base/json.ts";
 import type { ToolDefinition } from "../models/model.ts";
 import { readPolicies } from "../tools/policy-record.ts";
 import { actionFor, type CallLimit, limitFor, mayAsk, type PolicyAction, strictest } from "../tools/tool-policy.ts";
-import { readTools } from "../tools/tool-record.ts";
+import { isBuiltIn, readTools, returnCharactersDefault } from "../tools/tool-record.ts";
 import { requiresApproval } from "../tools/tool-rules.ts";
+import { searchToolsName, toolSearch } from "../tools/tool-search.ts";
 import type { Tool, ToolInput } from "../tools/tool.ts";
 import type { AgentRecord } from "./agent.ts";
 import { openSecrets, type Secrets } from "./agent-secrets.ts";
 import { toolIdentity } from "./approval.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
 
+/**
+ * An agent with more tools is shown those that it searches for (shown-tools.ts). Models are known to choose worse from more than
+ * 30 to 50; OpenAI refuses a request with more than 128.
+ */
+export const toolsShownMax = 50;
+
 export interface AgentTool {
   readonly definition: ToolDefinition;
   /** Absent for a tool that the client executes. */
   readonly tool: Tool | undefined;
+  /** Whether the model is shown it only after it was found or called. */
+  readonly isFoundBySearch: boolean;
   /** What an approval of a call is bound to, beside its arguments. */
   identity(): string;
   /** Whether some calls wait for a person's decision, or for the client's result. */
@@ -44,6 +53,8 @@ export async function readAgentTools(environment: Environment, agent: AgentRecor
   let opened: Secrets | undefined;
   const secrets = (): Secrets => (opened ??= openSecrets(environment, address.project, agent));
   const all = new Map<string, AgentTool>();
+  // An agent that brings a tool of that name is shown all that it has.
+  const hasSearch = records.length > toolsShownMax && !records.some(({ name }) => name === searchToolsName);
   for (const record of records) {
     const { name } = record;
     const always: PolicyAction = requiresApproval(agent.tool_rules, name) ? "ask" : "allow";
@@ -56,6 +67,7 @@ export async function readAgentTools(environment: Environment, agent: AgentRecor
         ...(typeof strict === "boolean" ? { strict } : {}),
       },
       tool: tools.resolve(record),
+      isFoundBySearch: hasSearch && !isBuiltIn(record),
       identity: () => toolIdentity(record),
       mayAsk: always === "ask" || mayAsk(lists, name),
       action: (input) => strictest([always, actionFor(lists, name, input)]),
@@ -65,7 +77,32 @@ export async function readAgentTools(environment: Environment, agent: AgentRecor
       secrets,
     });
   }
+  if (hasSearch) {
+    const searchable = records.filter((record) => !isBuiltIn(record));
+    const tool = toolSearch(
+      searchable.map(({ name }) => name),
+      () => tools.indexOf(searchable),
+    );
+    all.set(tool.name, searchEntry(tool));
+  }
   return all;
+}
+
+/** It shows an agent what its owner gave it, so no policy is asked. */
+function searchEntry(tool: Tool): AgentTool {
+  const { name, description, parameters } = tool;
+  return {
+    definition: { name, description, parameters },
+    tool,
+    isFoundBySearch: false,
+    identity: () => name,
+    mayAsk: false,
+    action: () => "allow",
+    limit: undefined,
+    approvalMilliseconds: Infinity,
+    returnCharactersMax: returnCharactersDefault,
+    secrets: () => ({}),
+  };
 }
 
 /** Gives a run's client tools the precedence over the agent's own that Letta gives them. */
@@ -76,6 +113,7 @@ export function withClientTools(tools: AgentTools, clientTools: readonly ToolDef
     all.set(definition.name, {
       definition,
       tool: undefined,
+      isFoundBySearch: false,
       identity: () => "client",
       mayAsk: true,
       action: () => "ask",

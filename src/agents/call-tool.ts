@@ -1,6 +1,7 @@
 /** One tool call: what kind it is, and how it is made. */
 import type { Turn } from "../actors/actor.ts";
 import type { Json } from "../base/json.ts";
+import { suggestion } from "../base/nearest.ts";
 import { SealError } from "../storage/sealing-key.ts";
 import { maskOf, maskResult } from "../tools/mask-secrets.ts";
 import type { Admission } from "../tools/call-limiter.ts";
@@ -18,7 +19,7 @@ import {
 } from "../tools/tool.ts";
 import { sendToAgent } from "./agent-message.ts";
 import type { Secrets } from "./agent-secrets.ts";
-import type { AgentTool } from "./agent-tools.ts";
+import { type AgentTool, toolsShownMax } from "./agent-tools.ts";
 import { type Approval, approvalHash } from "./approval.ts";
 import type { ToolCall, ToolReturn } from "./chat-message.ts";
 import type { CallState } from "./conversation.ts";
@@ -32,7 +33,7 @@ const reconcileMilliseconds = 30_000;
 /** What to do with a call: wait for somebody, make it outside, or make its result inside the turn that commits it. */
 export function planCall(conversation: ConversationEnvironment, setting: RunSetting, past: readonly PastCall[], call: ToolCall): CallPlan {
   const found = setting.tools.get(call.name);
-  if (found === undefined) return refused(call, `There is no tool called ${call.name}. ${listed([...setting.tools.keys()])}`);
+  if (found === undefined) return refused(call, `There is no tool called ${call.name}. ${othersThan(call.name, setting)}`);
   const allowed = allowedTools(setting.rules, [...setting.tools.keys()], past);
   if (!allowed.includes(call.name))
     return refused(call, `${call.name} cannot be called now, because of the tool rules. ${listed(allowed)}`);
@@ -65,7 +66,7 @@ export function planApprovedCall(
 /** For a call that nobody has to be asked for, or whose approval is looked at by the caller. */
 function planMadeCall(conversation: ConversationEnvironment, setting: RunSetting, call: ToolCall): CallPlan {
   const found = setting.tools.get(call.name);
-  if (found === undefined) return refused(call, `There is no tool called ${call.name} any more. ${listed([...setting.tools.keys()])}`);
+  if (found === undefined) return refused(call, `There is no tool called ${call.name} any more. ${othersThan(call.name, setting)}`);
   const { tool } = found;
   if (tool === undefined) return refused(call, `${call.name} was not called: the client has it, and has sent no result`);
   const parsed = validateArguments(call.arguments, found.definition.parameters);
@@ -234,8 +235,15 @@ function refused(call: ToolCall, text: string): CallPlan {
   return { call, gated: false, client: false, effect: "state", isRefused: true, resultInTurn };
 }
 
+function othersThan(name: string, { tools }: RunSetting): string {
+  const names = [...tools.keys()];
+  return names.length <= toolsShownMax ? listed(names) : `There are ${names.length} others.${suggestion(name, names)}`;
+}
+
 function listed(names: readonly string[]): string {
-  return names.length === 0 ? "No tool can be called." : `The tools are: ${names.join(", ")}.`;
+  if (names.length === 0) return "No tool can be called.";
+  const more = names.length <= toolsShownMax ? "" : ` and ${names.length - toolsShownMax} others`;
+  return `The tools are: ${names.slice(0, toolsShownMax).join(", ")}${more}.`;
 }
 
 /** Arguments that a rule sets take the place of the model's. What is no JSON object is left for the validation to refuse. */

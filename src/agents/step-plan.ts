@@ -21,6 +21,7 @@ import type { ConversationEnvironment } from "./conversation-environment.ts";
 import { messageWrites, nextMessageTime, readMessages } from "./message-log.ts";
 import { modelSettings } from "./model-settings.ts";
 import type { JournalState } from "./run-journal.ts";
+import { shownTools } from "./shown-tools.ts";
 
 /** The agent of a run as it is now; read anew for each step, so a change counts from the next step on. */
 export interface RunSetting {
@@ -81,7 +82,7 @@ export async function prepareRequest(
   const request = contextWindow({
     system: text,
     messages,
-    tools: allowed.map((name) => tools.get(name)!.definition),
+    tools: shownTools(tools, allowed, rules, messages, progress.history).map((name) => tools.get(name)!.definition),
     settings: allowsParallelCalls(rules) ? settings : { ...settings, parallelToolCalls: false },
     cacheKey: activation.id.key,
     ...(toolChoice === undefined ? {} : { toolChoice }),

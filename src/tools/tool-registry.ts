@@ -1,4 +1,5 @@
 /** Which code runs behind a tool's record. One registry for a process; it knows the built-in tools from the start. */
+import { createHash } from "node:crypto";
 import { assert } from "../base/assert.ts";
 import type { Json } from "../base/json.ts";
 import type { Environment } from "../environment/environment.ts";
@@ -7,6 +8,7 @@ import { transact, type Transaction } from "../storage/transaction.ts";
 import { baseTools, unavailableTool } from "./base-tools.ts";
 import type { Tool } from "./tool.ts";
 import { baseToolId } from "./tool-id.ts";
+import { ToolIndex } from "./tool-index.ts";
 import {
   findToolByName,
   inProcess,
@@ -27,12 +29,16 @@ interface Entry {
   readonly isMissing: boolean;
 }
 
+/** Of as many sets of tools the index is kept: those used last. */
+const indexesMax = 16;
+
 /** Makes the tools behind the records of one type: of MCP servers, of their owner's code. Undefined: not this one. */
 export type ToolSource = (record: ToolRecord) => Tool | undefined;
 
 export class ToolRegistry {
   readonly #entries = new Map<string, Entry>();
   readonly #sources = new Map<ToolType, ToolSource>();
+  readonly #indexes = new Map<string, ToolIndex>();
 
   constructor() {
     for (const base of baseTools) this.#entries.set(base.tool.name, base);
@@ -69,6 +75,18 @@ export class ToolRegistry {
   isAvailable(record: ToolRecord): boolean {
     const entry = this.#entryOf(record);
     return entry?.isMissing === false || this.#sourced(record) !== undefined;
+  }
+
+  /** To search in these tools. Agents with the same ones share an index, which is made when it is first needed or one of them has changed. */
+  indexOf(records: readonly ToolRecord[]): ToolIndex {
+    const versions = createHash("sha256");
+    for (const { id, updated_at } of records) versions.update(`${id} ${updated_at}\n`);
+    const key = versions.digest("base64");
+    const index = this.#indexes.get(key) ?? new ToolIndex(records);
+    this.#indexes.delete(key);
+    this.#indexes.set(key, index);
+    if (this.#indexes.size > indexesMax) this.#indexes.delete(this.#indexes.keys().next().value!);
+    return index;
   }
 
   /** The id under which a tool of this process is in a project. */
