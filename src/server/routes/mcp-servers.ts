@@ -1,5 +1,6 @@
 /** MCP servers: which a project has, and their tools. */
 import { z } from "@hono/zod-openapi";
+import { secretMask } from "../../base/secret-mask.ts";
 import { transact } from "../../storage/transaction.ts";
 import { callbackPath, clientPath, McpConnectionError, type McpServerConfig } from "../../tools/mcp/mcp.ts";
 import { hideSecrets, openConfig } from "../../tools/mcp/server-secrets.ts";
@@ -75,7 +76,7 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
   const viewIn =
     (project: string) =>
     (server: McpServerRecord): Record<string, unknown> =>
-      serverView(server, hideSecrets(sealingKey, { project, id: server.id }, server.config, mask));
+      serverView(server, hideSecrets(sealingKey, { project, id: server.id }, server.config));
 
   async function toolOf(project: string, serverId: string, toolId: string): Promise<ToolRecord> {
     await readMcpServer(store, project, serverId);
@@ -158,10 +159,14 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
       async ({ params: { mcp_server_id }, body, project }) => {
         const server = await transact(store, environment, async (transaction) => {
           const { config: stored } = await getMcpServer(transaction, project, mcp_server_id);
-          const open = (): McpServerConfig => openConfig(sealingKey, { project, id: mcp_server_id }, stored);
+          const owner = { project, id: mcp_server_id };
+          const withStored = (given: McpServerConfig): McpServerConfig =>
+            JSON.stringify(given).includes(secretMask)
+              ? unhidden(given, openConfig(sealingKey, owner, stored), hideSecrets(sealingKey, owner, stored))
+              : given;
           const changes = {
             ...(body.server_name == null ? {} : { server_name: body.server_name }),
-            ...(body.config == null ? {} : { config: withStored(body.config, open) }),
+            ...(body.config == null ? {} : { config: withStored(body.config) }),
           };
           return await updateMcpServer(transaction, services, project, mcp_server_id, changes);
         });
@@ -271,16 +276,12 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
   ];
 }
 
-/** What stands in place of a value that is kept and not shown. */
-const mask = "********";
-
 /** What a client was shown and sends back is what is stored; for another place it has to be given again. */
-function withStored(given: McpServerConfig, open: () => McpServerConfig): McpServerConfig {
-  if (!JSON.stringify(given).includes(JSON.stringify(mask))) return given;
-  const stored = open();
-  if (placeOf(given) !== placeOf(stored))
+function unhidden(given: McpServerConfig, stored: McpServerConfig, shown: McpServerConfig): McpServerConfig {
+  if (placeOf(given) !== placeOf(shown))
     throw unprocessable("body.config: what is hidden here goes to no other program or address: give its values again");
-  return unmasked(given, stored);
+  const config = unmasked(given, stored);
+  return config.mcp_server_type === "stdio" ? config : { ...config, server_url: placeOf(stored) };
 }
 
 function placeOf(config: McpServerConfig): string {
@@ -288,7 +289,7 @@ function placeOf(config: McpServerConfig): string {
 }
 
 function unmasked<T>(given: T, stored: unknown): T {
-  if (given === mask) return (typeof stored === "string" ? stored : given) as T;
+  if (given === secretMask) return (typeof stored === "string" ? stored : given) as T;
   if (typeof given !== "object" || given === null || Array.isArray(given)) return given;
   const values = (stored ?? {}) as { readonly [name: string]: unknown };
   return Object.fromEntries(Object.entries(given).map(([name, value]) => [name, unmasked(value, values[name])])) as T;

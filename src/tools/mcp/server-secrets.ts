@@ -1,4 +1,5 @@
 /** What of a server's configuration is secret: sealed in its row (P4), and masked in what the server says (P5). */
+import { secretMask } from "../../base/secret-mask.ts";
 import { type FindSealingKey, openSecret, sealSecret, type StoredSecret } from "../../storage/stored-secret.ts";
 import type { McpServerConfig } from "./mcp.ts";
 
@@ -13,7 +14,7 @@ interface Owner {
 /** What is sealed already stays so. @throws {SealError} There is no key, and there are secrets. */
 export function sealConfig(findKey: FindSealingKey, owner: Owner, config: StoredMcpConfig): StoredMcpConfig {
   return mapSecrets<StoredSecret, StoredSecret>(config, (value, field) => {
-    const isKept = typeof value !== "string" || (field === "server_url" && secretsInUrl(value).length === 0);
+    const isKept = typeof value !== "string" || (field === "server_url" && lookIntoUrl(value).secrets.length === 0);
     return isKept ? value : sealSecret(findKey, value, nameOf(owner, field));
   });
 }
@@ -23,16 +24,18 @@ export function openConfig(findKey: FindSealingKey, owner: Owner, config: Stored
   return mapSecrets(config, (value, field) => openSecret(findKey, value, nameOf(owner, field)));
 }
 
-/** With `mask` in place of each value; of the address, which is shown to those who may see the server, nothing is hidden. @throws {SealError} */
-export function hideSecrets(findKey: FindSealingKey, owner: Owner, config: StoredMcpConfig, mask: string): McpServerConfig {
-  return mapSecrets(config, (value, field) => (field === "server_url" ? openSecret(findKey, value, nameOf(owner, field)) : mask));
+/** As it is shown: with `secretMask` in place of each value, and of the secrets in its address. @throws {SealError} */
+export function hideSecrets(findKey: FindSealingKey, owner: Owner, config: StoredMcpConfig): McpServerConfig {
+  return mapSecrets(config, (value, field) =>
+    field === "server_url" ? lookIntoUrl(openSecret(findKey, value, nameOf(owner, field))).hidden : secretMask,
+  );
 }
 
 /** What to mask in what the server says. Of variables and headers not those that plainly are no secrets, such as paths. */
 export function secretsOf(config: McpServerConfig): string[] {
   const secrets: string[] = [];
   mapSecrets(config, (value, field) => {
-    const inUrl = secretsInUrl(value);
+    const inUrl = lookIntoUrl(value).secrets;
     const whole = field === "server_url" ? "" : withoutScheme(value);
     if (isSecret(field, whole) || inUrl.length > 0) secrets.push(whole, ...inUrl);
     return value;
@@ -78,10 +81,24 @@ function withoutScheme(value: string): string {
 }
 
 /** The password of an address, what its query gives a name of secrets, and a part of its path that only chance makes. */
-function secretsInUrl(text: string): string[] {
-  const url = URL.parse(text);
-  if (url === null || !/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return [];
-  const fromQuery = [...url.searchParams].filter(([name, value]) => value !== "" && isSecret(name, value)).map(([, value]) => value);
-  const fromPath = url.pathname.split("/").filter((part) => part.length >= 24 && /\d/.test(part) && /[a-z]/i.test(part));
-  return [url.password, ...fromQuery, ...fromPath].filter((secret) => secret !== "");
+function lookIntoUrl(text: string): { readonly secrets: readonly string[]; readonly hidden: string } {
+  const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? URL.parse(text) : null;
+  if (url === null) return { secrets: [], hidden: text };
+  const secrets: string[] = [];
+  if (url.password !== "") {
+    secrets.push(decodeURIComponent(url.password));
+    url.password = secretMask;
+  }
+  const query = Array.from(url.searchParams);
+  for (const [name, value] of query) {
+    if (value === "" || !isSecret(name, value)) continue;
+    secrets.push(value);
+    url.searchParams.set(name, secretMask);
+  }
+  for (const part of url.pathname.split("/")) {
+    if (part.length < 24 || !/\d/.test(part) || !/[a-z]/i.test(part)) continue;
+    secrets.push(part);
+    url.pathname = url.pathname.replace(part, secretMask);
+  }
+  return { secrets, hidden: secrets.length === 0 ? text : url.href };
 }
