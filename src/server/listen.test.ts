@@ -195,6 +195,16 @@ for (const [what, app] of apps)
     await listening.close(100);
   });
 
+test("A connection on which nothing was asked does not hold up the end", { timeout: 5_000 }, async () => {
+  const listening = await start(plainApp);
+  const socket = connect(listening.port, "127.0.0.1");
+  const over = new Promise((resolve) => socket.once("close", resolve));
+  // When this is answered, the connection before it was taken too.
+  assert.equal(await (await fetch(listening.url)).text(), "hello");
+  await listening.close(60_000);
+  await over;
+});
+
 test("After the grace period, answers that do not end are cut off", { timeout: 5_000 }, async () => {
   const arrived = Promise.withResolvers<void>();
   const hanging: App = {

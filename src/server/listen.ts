@@ -59,6 +59,8 @@ export async function listen(app: App, options: ListenOptions): Promise<Listenin
     );
   const answer = listenerOf(app);
   let isRetired = false;
+  /** Connections on which nothing was asked yet, such as browsers open ahead. Node does not count them as idle. */
+  const unused = new Set<Socket>();
   const server = createServer(
     {
       headersTimeout: headersMillisecondsMax,
@@ -67,11 +69,16 @@ export async function listen(app: App, options: ListenOptions): Promise<Listenin
       maxHeaderSize: headerBytesMax,
     },
     (incoming, outgoing) => {
+      unused.delete(incoming.socket);
       if (isRetired) outgoing.setHeader("connection", "close");
       answer(incoming, outgoing);
     },
   );
   server.maxConnections = connectionsMax;
+  server.on("connection", (socket) => {
+    unused.add(socket);
+    socket.once("close", () => unused.delete(socket));
+  });
   server.on("clientError", answerUnreadable);
   await bind(server, host, port);
   const address = server.address() as AddressInfo;
@@ -87,6 +94,7 @@ export async function listen(app: App, options: ListenOptions): Promise<Listenin
       isRetired = true;
       const finished = new AbortController();
       const closed = new Promise<void>((resolve) => server.close(() => resolve())).then(() => finished.abort());
+      for (const socket of unused) socket.destroy();
       if (finishMilliseconds > 0) await untilFinished(server, options.environment, finishMilliseconds, finished.signal);
       options.close();
       await untilFinished(server, options.environment, graceMilliseconds, finished.signal);
