@@ -40,7 +40,8 @@ function agentServer(services: Services, project: string, closing: AbortSignal):
       { name: "kelpie", title: "Kelpie", version: "1" },
       {
         instructions,
-        capabilities: { tools: {}, resources: {} },
+        // Tools never change, and whoever wants to see new agents lists them again.
+        capabilities: { tools: { listChanged: false }, resources: { listChanged: false } },
         cacheHints: { "tools/list": { ttlMs: listMilliseconds }, "resources/templates/list": { ttlMs: listMilliseconds } },
       },
     );

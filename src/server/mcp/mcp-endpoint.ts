@@ -15,6 +15,8 @@ import { forbidden } from "../http-error.ts";
 const bodyBytesMax = 8 * 1024 * 1024;
 /** Streams on which callers wait for what changes. */
 const subscriptionsMax = 1_000;
+/** For calls under way to say that they are not waited for, before their streams end. */
+const farewellMilliseconds = 500;
 
 /**
  * Makes the answer to each request, with a `server` of its own. `closing` aborts when the process stops.
@@ -31,7 +33,11 @@ export function mcpEndpoint(
     // Always as a stream: its pings keep clients and proxies from giving up on an answer that takes long.
     responseMode: "sse",
   });
-  closing.addEventListener("abort", () => void handler.close(), { once: true });
+  const stop = async (): Promise<void> => {
+    await environment.clock.sleep(farewellMilliseconds);
+    await handler.close();
+  };
+  closing.addEventListener("abort", () => void stop(), { once: true });
   return async (request) => {
     const origin = request.headers.get("origin");
     if (origin !== null && !isOwnPage(origin, request.url))
