@@ -33,10 +33,7 @@ export async function diagnose(
       ? { subject: "providers", state: "note", detail: "no key or address of a provider is set; the demo model answers" }
       : { subject: "providers", state: "ok", detail: `set: ${keys.join(", ")}` },
     await modelsFinding(models),
-    await sandboxFinding(environment),
-    ...(config.unisolatedTools
-      ? [{ subject: "tools", state: "note", detail: "KELPIE_UNISOLATED_TOOLS: their code has all rights of the server here" } as const]
-      : []),
+    await sandboxFinding(environment, config.unisolatedTools),
     ...warnings.map((detail) => ({ subject: "setting", state: "note", detail }) as const),
   ];
 }
@@ -150,9 +147,14 @@ function keyFinding(hasKey: boolean, host: string): Finding {
 }
 
 /** Without a sandbox everything but the code of tools works. */
-async function sandboxFinding(environment: Environment): Promise<Finding> {
+async function sandboxFinding(environment: Environment, unisolatedAllowed: boolean): Promise<Finding> {
   const { isReady, detail } = await diagnoseSandbox(environment);
-  return { subject: "sandbox", state: isReady ? "ok" : "note", detail };
+  const subject = "sandbox";
+  if (isReady) return { subject, state: "ok", detail };
+  const instead = unisolatedAllowed
+    ? "the code of tools runs with all rights of the server, as KELPIE_UNISOLATED_TOOLS allows"
+    : "untrusted code is refused";
+  return { subject, state: "note", detail: `${detail}; ${instead}` };
 }
 
 async function modelsFinding(models: ModelCatalogue): Promise<Finding> {

@@ -18,7 +18,7 @@ export async function diagnoseSandbox(environment: Environment): Promise<Sandbox
   try {
     backend = await BubblewrapBackend.open({ environment });
   } catch (error) {
-    if (error instanceof SandboxUnavailableError) return { isReady: false, detail: `${error.message}; untrusted code is refused` };
+    if (error instanceof SandboxUnavailableError) return { isReady: false, detail: error.message };
     throw error;
   }
   try {
@@ -33,7 +33,7 @@ export async function diagnoseSandbox(environment: Environment): Promise<Sandbox
     const times = `found and started in ${Math.round(created - begin)} ms, ran a command in ${Math.round(ended - created)} ms`;
     return { isReady: true, detail: [`${name} ${times}`, ...info.weaknesses].join("; ") };
   } catch (error) {
-    if (error instanceof SandboxUnavailableError) return { isReady: false, detail: `${error.message}; untrusted code is refused` };
+    if (error instanceof SandboxUnavailableError) return { isReady: false, detail: error.message };
     throw error;
   } finally {
     await backend.close();

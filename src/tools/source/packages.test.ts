@@ -1,99 +1,199 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { RealEnvironment } from "../../environment/real-environment.ts";
 import { BubblewrapBackend } from "../../sandbox/bubblewrap-backend.ts";
+import { EgressProxy } from "../../sandbox/egress-proxy.ts";
+import { SandboxUnavailableError } from "../../sandbox/sandbox.ts";
 import { bubblewrapMissing } from "../../sandbox/testing.ts";
+import { UnisolatedBackend } from "../../sandbox/unisolated-backend.ts";
 import { MemoryStore } from "../../storage/memory-store.ts";
 import { newTool, type ToolRecord } from "../tool-record.ts";
 import type { ToolResult } from "../tool.ts";
-import { type Language, PackageError, Packages } from "./packages.ts";
+import { Packages } from "./packages.ts";
 import { registryOf } from "./registries.ts";
+import type { Language } from "./requirements.ts";
 import { SourceTools } from "./source-tools.ts";
+import { TestRegistry } from "./testing.ts";
 import { ToolSandboxes } from "./tool-sandboxes.ts";
 
 const environment = new RealEnvironment({ level: "error", write: () => undefined });
 const context = { effectId: "effect-1", project: "p", agentId: "agent-1", conversationId: "default", secrets: {} };
-const { signal } = new AbortController();
+const programs = { python: "pip", typescript: "npm" } as const;
 
-const records: { readonly [language in Language]: ToolRecord } = {
-  python: {
-    ...newTool(environment, { source_code: 'def work():\n    """Works."""\n    import six\n    return six.__version__\n' }),
-    pip_requirements: [{ name: "six", version: "1.16.0" }],
-  },
-  typescript: {
-    ...newTool(environment, {
-      source_type: "typescript",
-      source_code: 'import ms from "ms";\nexport const work = (): string => ms(60_000);\n',
-      json_schema: { name: "work", parameters: { type: "object", properties: {} } },
-    }),
-    npm_requirements: [{ name: "ms", version: "2.1.3" }],
-  },
-};
+/** A tool that gives what a package says. */
+function using(language: Language, name: string, version: string, source?: string): ToolRecord {
+  const requirements = [{ name, version }];
+  if (language === "python") {
+    const source_code = source ?? `def work():\n    """Works."""\n    import ${name}\n    return ${name}.said\n`;
+    return { ...newTool(environment, { source_code }), pip_requirements: requirements };
+  }
+  const source_code = source ?? `import said from "${name}";\nexport const work = () => said;\n`;
+  const json_schema = { name: "work", parameters: { type: "object", properties: {} } };
+  return { ...newTool(environment, { source_type: "typescript", source_code, json_schema }), npm_requirements: requirements };
+}
 
-/** Why packages cannot be had here. */
-async function missing(language: Language): Promise<string | undefined> {
-  if (bubblewrapMissing !== undefined) return bubblewrapMissing;
+/** Why packages cannot be installed here. */
+function missing(language: Language): string | undefined {
+  const [program, ...words] = language === "python" ? ["/usr/bin/python3", "-m", "pip", "--version"] : ["/usr/bin/npm", "--version"];
   try {
-    execFileSync(language === "python" ? "python3" : "npm", language === "python" ? ["-m", "pip", "--version"] : ["--version"]);
-    await fetch((await registryOf(language)).url, { method: "HEAD", signal: AbortSignal.timeout(5_000) });
-    return undefined;
-  } catch (error) {
-    return `Packages for ${language} are not to be had here: ${String(error)}`;
+    execFileSync(program!, words, { stdio: "ignore" });
+    return bubblewrapMissing;
+  } catch {
+    return `${programs[language]} is not here`;
   }
 }
 
-for (const [language, version, program] of [
-  ["python", "1.16.0", "pip"],
-  ["typescript", "1m", "npm"],
-] as const)
-  describe(`Packages of ${program}, from its registry`, { skip: (await missing(language)) ?? false }, () => {
+for (const language of ["python", "typescript"] as const)
+  describe(`Packages of ${programs[language]}`, { skip: missing(language) ?? false }, () => {
     const folder = mkdtempSync(join(tmpdir(), "kelpie-packages-"));
-    const sandboxes = new ToolSandboxes({ environment, openBackend: () => BubblewrapBackend.open({ environment }) });
+    const egress = new EgressProxy({ environment, lookup: () => Promise.resolve(["127.0.0.1"]) });
+    const sandboxes = new ToolSandboxes({ environment, openBackend: () => BubblewrapBackend.open({ environment, egress }) });
+    let registry: TestRegistry;
+    before(async () => {
+      registry = await TestRegistry.start();
+      if (language === "python") registry.addWheel("greeting", "1.0.0", "said = 'hello'\n");
+      else registry.addNpm("greeting", "1.0.0", {}, "module.exports = 'hello';");
+    });
     after(async () => {
       await sandboxes[Symbol.asyncDispose]();
+      registry[Symbol.dispose]();
       rmSync(folder, { recursive: true });
     });
     let installations = 0;
-    const counted = async (of: Language): ReturnType<typeof registryOf> => {
-      installations++;
-      return await registryOf(of);
+    /** As a process of its own has them. */
+    const openTools = (): SourceTools => {
+      const counted = (): Promise<ReturnType<typeof registry.of>> => {
+        installations++;
+        return Promise.resolve(registry.of(language));
+      };
+      const packages = new Packages({ environment, sandboxes, folder, registryOf: counted });
+      return new SourceTools({ store: new MemoryStore(), environment, sandboxes, packages });
     };
-    const packages = new Packages({ environment, sandboxes, folder, registryOf: counted });
-    const tools = new SourceTools({ store: new MemoryStore(), environment, sandboxes, packages });
-    const call = async (record: ToolRecord): Promise<ToolResult> => await tools.tool(record)!.execute({}, { ...context, signal });
+    const { signal } = new AbortController();
+    const call = async (tools: SourceTools, record: ToolRecord, within = signal): Promise<ToolResult> =>
+      await tools.tool(record)!.execute({}, { ...context, signal: within });
+    const installed = (): readonly string[] => readdirSync(folder);
 
     test("Code has its packages, which are installed once, also for two calls at once and for the next process", async () => {
-      const record = records[language];
-      const results = await Promise.all([call(record), call(record)]);
+      const record = using(language, "greeting", "1.0.0");
+      const tools = openTools();
+      const results = await Promise.all([call(tools, record), call(tools, record), call(tools, record)]);
       assert.deepEqual(
         results.map(({ text }) => text),
-        [version, version],
+        ["hello", "hello", "hello"],
       );
       assert.equal(installations, 1);
-      const another = new Packages({ environment, sandboxes, folder, registryOf: () => Promise.reject(new Error("It is there already")) });
-      const later = new SourceTools({ store: new MemoryStore(), environment, sandboxes, packages: another });
-      assert.equal((await later.tool(record)!.execute({}, { ...context, signal })).text, version);
+      assert.equal((await call(openTools(), record)).text, "hello");
+      assert.equal(installations, 1);
     });
 
-    test("A version that is not there is a result that says so, and leaves nothing", async () => {
-      const before = readdirSync(folder);
-      const nowhere = [{ name: language === "python" ? "six" : "ms", version: "99.0.0" }];
-      const result = await call({ ...records[language], pip_requirements: nowhere, npm_requirements: nowhere });
-      assert.equal(result.status, "error");
-      assert.match(result.text, /^work did not run: Cannot install \w+(==|@)99\.0\.0: [\s\S]*99\.0\.0/);
-      assert.deepEqual(readdirSync(folder), before);
+    test("Nothing of a package runs while it is installed", async () => {
+      if (language === "python") {
+        registry.addSourceDistribution("scripted", "1.0.0", "open('/workspace/packages/ran', 'w')\n");
+        const result = await call(openTools(), using(language, "scripted", "1.0.0"));
+        assert.match(result.text, /Cannot install scripted==1\.0\.0/);
+      } else {
+        const source = "module.exports = require('node:fs').existsSync(__dirname + '/ran') ? 'ran' : 'did not run';";
+        registry.addNpm("scripted", "1.0.0", { scripts: { install: "touch ran", postinstall: "touch ran" } }, source);
+        assert.equal((await call(openTools(), using(language, "scripted", "1.0.0"))).text, "did not run");
+      }
+    });
+
+    test("A version or a package that is not there is a result that says so, and leaves nothing", async () => {
+      const before = installed();
+      for (const name of ["greeting", "nothing-of-that-name"]) {
+        const result = await call(openTools(), using(language, name, "99.0.0", language === "python" ? "def work(): pass" : "0"));
+        assert.equal(result.status, "error");
+        assert.match(result.text, new RegExp(`did not run: Cannot install ${name}(==|@)99\\.0\\.0: [\\s\\S]*${name}`));
+      }
+      assert.deepEqual(installed(), before);
+    });
+
+    // What follows does not depend on the language.
+    if (language === "typescript") return;
+
+    test("Two processes that install the same at once both have it", async () => {
+      const [one, other] = [openTools(), openTools()];
+      // Another set: the package is the same.
+      const record = using(language, "greeting", ">=1");
+      const results = await Promise.all([call(one, record), call(other, record)]);
+      assert.deepEqual(
+        results.map(({ text }) => text),
+        ["hello", "hello"],
+      );
+      assert.equal(installed().filter((name) => name.startsWith("partial-")).length, 0);
+    });
+
+    test("An installation goes on when the call that asked for it is given up", async () => {
+      const record = using(language, "greeting", "~=1.0");
+      const tools = openTools();
+      const giveUp = new AbortController();
+      const counted = installations;
+      const given = call(tools, record, giveUp.signal);
+      const waiting = call(tools, record);
+      setImmediate(() => giveUp.abort(new Error("given up")));
+      await assert.rejects(given, /given up/);
+      assert.equal((await waiting).text, "hello");
+      assert.equal(installations, counted + 1);
+    });
+
+    test("What a process that was killed has left half installed is removed, and what another installs is left alone", async () => {
+      const killed = join(folder, "partial-4194305-of-a-process-that-is-gone"); // More than Linux numbers processes.
+      const running = join(folder, `partial-${process.pid}-of-one-that-runs`);
+      mkdirSync(join(killed, "packages"), { recursive: true });
+      mkdirSync(running);
+      await call(openTools(), using(language, "greeting", "<2"));
+      assert.deepEqual([existsSync(killed), existsSync(running)], [false, true]);
+      rmSync(running, { recursive: true });
     });
   });
 
-test("There are only so many requirements", async () => {
-  await using sandboxes = new ToolSandboxes({ environment, openBackend: () => Promise.reject(new PackageError("none")) });
-  const packages = new Packages({ environment, sandboxes, folder: "/nonexistent", registryOf });
-  const tools = new SourceTools({ store: new MemoryStore(), environment, sandboxes, packages });
-  const many = Array.from({ length: 500 }, (_, at) => ({ name: `p${at}` }));
-  const result = await tools.tool({ ...records.python, pip_requirements: many })!.execute({}, { ...context, signal });
-  assert.match(result.text, /did not run: Its requirements are a list of at most 50 packages/);
-});
+for (const [what, openBackend, unisolatedAllowed, text] of [
+  ["Without a sandbox", () => Promise.reject(new SandboxUnavailableError("install bubblewrap")), false, /did not run: install bubblewrap/],
+  ["Without isolation", () => Promise.resolve(new UnisolatedBackend({ environment })), true, /packages are installed in sandboxes only/],
+] as const)
+  test(`${what} no packages are installed, and the result says so`, async () => {
+    await using sandboxes = new ToolSandboxes({ environment, openBackend, unisolatedAllowed });
+    const packages = new Packages({ environment, sandboxes, folder: "/nonexistent", registryOf });
+    const tools = new SourceTools({ store: new MemoryStore(), environment, sandboxes, packages });
+    const { signal } = new AbortController();
+    const result = await tools.tool(using("python", "six", "1.0"))!.execute({}, { ...context, signal });
+    assert.equal(result.status, "error");
+    assert.match(result.text, text);
+  });
+
+for (const [language, name, version, source, text] of [
+  ["python", "six", "1.16.0", 'def work():\n    """Works."""\n    import six\n    return six.__version__\n', "1.16.0"],
+  ["typescript", "ms", "2.1.3", 'import ms from "ms";\nexport const work = (): string => ms(60_000);\n', "1m"],
+] as const) {
+  const isThere = missing(language) === undefined && (await answers(language));
+  test(
+    `Packages come from the registry that this host's ${programs[language]} asks`,
+    { skip: isThere ? false : "It does not answer" },
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), "kelpie-packages-"));
+      await using sandboxes = new ToolSandboxes({ environment, openBackend: () => BubblewrapBackend.open({ environment }) });
+      try {
+        const packages = new Packages({ environment, sandboxes, folder, registryOf });
+        const tools = new SourceTools({ store: new MemoryStore(), environment, sandboxes, packages });
+        const { signal } = new AbortController();
+        assert.equal((await tools.tool(using(language, name, version, source))!.execute({}, { ...context, signal })).text, text);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
+  );
+}
+
+async function answers(language: Language): Promise<boolean> {
+  try {
+    await fetch((await registryOf(language)).url, { method: "HEAD", signal: AbortSignal.timeout(2_000) });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -4,18 +4,19 @@
  *
  * K1. A set's folder is there whole or not at all: it is installed beside, and renamed.
  * K2. An installation is not given up with the call that asked for it: the next one finds it.
+ * K3. Nothing of a package runs while it is installed: wheels only, and no scripts of npm.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Environment } from "../../environment/environment.ts";
 import type { HostRule } from "../../sandbox/network-policy.ts";
-import { runCommand } from "../../sandbox/run-command.ts";
-import type { Bounds, Mount } from "../../sandbox/sandbox.ts";
-import type { ToolRecord } from "../tool-record.ts";
-import { describeExit, type ToolSandboxes } from "./tool-sandboxes.ts";
-
-export type Language = "python" | "typescript";
+import { removeFolder } from "../../sandbox/remove-folder.ts";
+import { type CommandResult, runCommand } from "../../sandbox/run-command.ts";
+import type { Bounds, Command, Mount } from "../../sandbox/sandbox.ts";
+import { type Language, PackageError } from "./requirements.ts";
+import { callBounds, describeExit, type SandboxNeeds, type ToolSandboxes } from "./tool-sandboxes.ts";
 
 /** Where packages come from, as this host's pip and npm are set up. */
 export interface Registry {
@@ -32,15 +33,11 @@ export interface PackagesOptions {
   readonly registryOf: (language: Language) => Promise<Registry>;
 }
 
-/** The packages of a tool are not to be had; the message says why. Nothing ran. */
-export class PackageError extends Error {
-  override readonly name = "PackageError";
-}
-
-/** Sets of requirements on a host, and requirements in a set. */
+/** On a host. */
 const setsMax = 200;
-const requirementsMax = 50;
-const given = { timeoutMilliseconds: 600_000, outputBytesMax: 4 * 2 ** 20 };
+/** Sets that wait to be installed, one after another. */
+const waitingMax = 20;
+const given = { timeoutMilliseconds: 300_000, outputBytesMax: 4 * 2 ** 20 };
 const bounds: Bounds = {
   memoryBytes: 2 * 2 ** 30,
   processes: 256,
@@ -57,81 +54,138 @@ const places = {
   typescript: { made: "node_modules", target: "/node_modules" },
 } as const;
 
+/** Packages for one version of a language may not fit another: what the sandbox's own program says of itself. */
+const versions = {
+  python: { program: "python3", arguments: ["-VV"] },
+  typescript: { program: "node", arguments: ["-p", "process.arch + process.versions.modules"] },
+} as const satisfies { readonly [language in Language]: Command };
+
+/** Then follows the process that installs. */
+const partialPrefix = "partial-";
+
 export class Packages {
   readonly #options: PackagesOptions;
-  readonly #installing = new Map<string, Promise<string>>();
+  readonly #versions = new Map<Language, string>();
+  readonly #installing = new Map<string, Promise<void>>();
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: PackagesOptions) {
     this.#options = options;
   }
 
-  /** What gives code these requirements; installs them if need be. @throws {PackageError} */
+  /** What gives code these requirements; installs them if need be. May run twice. @throws {PackageError} Others as `ToolSandboxes.create`. */
   async mount(language: Language, requirements: readonly string[], signal: AbortSignal): Promise<Mount> {
-    const name = createHash("sha256")
-      .update(JSON.stringify([language, [...requirements].toSorted()]))
-      .digest("hex");
-    let installing = this.#installing.get(name);
-    if (installing === undefined) {
-      installing = this.#install(name, language, requirements);
-      this.#installing.set(name, installing);
-      // A failure is tried again by the next call.
-      installing.catch(() => this.#installing.delete(name));
-    }
-    return { source: await unlessAborted(installing, signal), target: places[language].target };
+    const parts = [language, await this.#version(language), requirements.toSorted()];
+    const name = createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+    const { made, target } = places[language];
+    const source = join(this.#options.folder, name, made);
+    if (!(await exists(source))) await unlessAborted(this.#installOnce(name, language, requirements), signal);
+    return { source, target };
   }
 
-  async #install(name: string, language: Language, requirements: readonly string[]): Promise<string> {
-    const { environment, sandboxes, folder, registryOf } = this.#options;
-    const made = join(folder, name, places[language].made);
-    if (await exists(made)) return made;
+  async #version(language: Language): Promise<string> {
+    const known = this.#versions.get(language);
+    if (known !== undefined) return known;
+    const command = versions[language];
+    const { exit, stdout, stderr } = await this.#run({}, callBounds, command);
+    const version = stdout.toString("utf8").trim();
+    if (exit.reason !== "exited" || exit.code !== 0 || version === "")
+      throw new PackageError(`${command.program} ${describeExit(exit, callBounds, given)}: ${endOf(stderr)}`);
+    this.#versions.set(language, version);
+    return version;
+  }
+
+  /** Whoever asks for a set meanwhile waits for the same installation; one that failed is tried again by the next call. */
+  async #installOnce(name: string, language: Language, requirements: readonly string[]): Promise<void> {
+    let installing = this.#installing.get(name);
+    if (installing === undefined) {
+      if (this.#installing.size >= waitingMax)
+        throw new PackageError(`${waitingMax} sets of packages wait to be installed already: try again later`);
+      installing = this.#last.then(() => this.#install(name, language, requirements)).finally(() => this.#installing.delete(name));
+      this.#installing.set(name, installing);
+      this.#last = installing.catch(() => undefined); // Its own callers are told.
+    }
+    await installing;
+  }
+
+  async #install(name: string, language: Language, requirements: readonly string[]): Promise<void> {
+    const { environment, folder, registryOf } = this.#options;
     await mkdir(folder, { recursive: true });
-    if ((await readdir(folder)).length >= setsMax)
+    if ((await setsIn(folder)) >= setsMax)
       throw new PackageError(`There are ${setsMax} sets of packages already: remove what is not needed any more from ${folder}`);
     const registry = await registryOf(language);
-    const partial = join(folder, `partial-${environment.random.uuid()}`);
+    const partial = join(folder, `${partialPrefix}${process.pid}-${environment.random.uuid()}`);
+    const { made } = places[language];
     await mkdir(partial);
     try {
-      const sandbox = await sandboxes.create({ workspace: partial, allow: rulesOf(registry) }, bounds);
-      try {
-        const command = installers[language](requirements, registry.url);
-        const { exit, stdout, stderr } = await runCommand(sandbox, { ...command, ...given });
-        if (exit.reason !== "exited" || exit.code !== 0) {
-          const said = `${stdout.toString("utf8")}${stderr.toString("utf8")}`.trim().slice(-problemCharactersShown);
-          throw new PackageError(
-            `Cannot install ${requirements.join(", ")}: ${command.program} ${describeExit(exit, bounds, given)}\n${said}`,
-          );
-        }
-      } finally {
-        await sandbox.close();
-      }
-      if (!(await exists(join(partial, places[language].made))))
-        throw new PackageError(`Installing ${requirements.join(", ")} gave no packages`);
+      const command = installers[language](requirements, registry.url);
+      const { exit, stdout, stderr } = await this.#run({ workspace: partial, allow: rulesOf(registry) }, bounds, command);
+      if (exit.reason !== "exited" || exit.code !== 0)
+        throw new PackageError(
+          `Cannot install ${requirements.join(", ")}: ${command.program} ${describeExit(exit, bounds, given)}\n${endOf(Buffer.concat([stdout, stderr]))}`,
+        );
+      if (!(await exists(join(partial, made)))) throw new PackageError(`Installing ${requirements.join(", ")} gave no packages`);
       await rename(partial, join(folder, name)).catch(async (error: unknown) => {
         // Another process of this host was faster.
-        if (!(await exists(made))) throw error;
+        if (!(await exists(join(folder, name, made)))) throw error;
       });
-      return made;
     } finally {
-      await rm(partial, { recursive: true, force: true });
+      await removeFolder(partial);
+    }
+  }
+
+  async #run(needs: SandboxNeeds, within: Bounds, command: Command): Promise<CommandResult> {
+    const sandbox = await this.#options.sandboxes.create(needs, within);
+    try {
+      if (!sandbox.info.capabilities.hidesHost)
+        throw new PackageError("packages are installed in sandboxes only, and there is none on this host");
+      return await runCommand(sandbox, { ...command, ...given });
+    } finally {
+      await sandbox.close();
     }
   }
 }
 
+/** Counts them, and removes what processes that were killed have left. */
+async function setsIn(folder: string): Promise<number> {
+  let count = 0;
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith(partialPrefix)) count++;
+    else if (!existsSync(`/proc/${Number.parseInt(name.slice(partialPrefix.length))}`)) await removeFolder(join(folder, name));
+  }
+  return count;
+}
+
+const certificates = "/etc/ssl/certs/ca-certificates.crt";
+
 const installers = {
-  python: (requirements: readonly string[], index: string) => ({
+  python: (requirements: readonly string[], index: string): Command => ({
     program: "python3",
-    arguments: ["-m", "pip", "install", "--no-input", "--quiet", "--no-cache-dir", "--target", places.python.made, ...requirements],
+    arguments: [
+      ..."-m pip install --no-input --quiet --no-cache-dir --only-binary :all: --target".split(" "),
+      places.python.made,
+      ...requirements,
+    ],
     environment: {
       PIP_INDEX_URL: index,
+      // Whoever has set up an address without TLS means it.
+      ...(index.startsWith("http:") ? { PIP_TRUSTED_HOST: new URL(index).hostname } : {}),
       PIP_DISABLE_PIP_VERSION_CHECK: "1",
-      PIP_CERT: "/etc/ssl/certs/ca-certificates.crt",
       PIP_ROOT_USER_ACTION: "ignore",
+      ...(existsSync(certificates) ? { PIP_CERT: certificates } : {}),
     },
   }),
-  typescript: (requirements: readonly string[], registry: string) => ({
+  typescript: (requirements: readonly string[], registry: string): Command => ({
     program: "npm",
-    arguments: ["install", "--no-audit", "--no-fund", "--no-update-notifier", "--no-package-lock", "--loglevel=error", ...requirements],
-    environment: { npm_config_registry: registry, npm_config_cache: "/tmp/npm", NODE_EXTRA_CA_CERTS: "/etc/ssl/certs/ca-certificates.crt" },
+    arguments: [
+      ..."install --ignore-scripts --no-audit --no-fund --no-update-notifier --no-package-lock --loglevel=error".split(" "),
+      ...requirements,
+    ],
+    environment: {
+      npm_config_registry: registry,
+      npm_config_cache: "/tmp/npm",
+      ...(existsSync(certificates) ? { NODE_EXTRA_CA_CERTS: certificates } : {}),
+    },
   }),
 } as const;
 
@@ -145,40 +199,9 @@ function rulesOf({ url, hosts }: Registry): readonly HostRule[] {
   }));
 }
 
-/**
- * The requirements of a tool in the installer's words: names with versions, no addresses, no options.
- *
- * @throws {PackageError}
- */
-export function requirementsOf({ pip_requirements, npm_requirements }: ToolRecord, language: Language): readonly string[] {
-  const list = language === "python" ? pip_requirements : npm_requirements;
-  if (list === null) return [];
-  if (!Array.isArray(list) || list.length > requirementsMax)
-    throw new PackageError(`Its requirements are a list of at most ${requirementsMax} packages with name and version`);
-  return list.map((each) => {
-    const { name, version } = (typeof each === "object" && each !== null ? each : { name: each }) as { readonly [key: string]: unknown };
-    const { namePattern, versionPattern, written } = grammar[language];
-    if (typeof name !== "string" || !namePattern.test(name))
-      throw new PackageError(`${JSON.stringify(name)?.slice(0, 100)} is no name of a package: registries are asked by name only`);
-    if (version === undefined || version === null || version === "") return name;
-    if (typeof version !== "string" || !versionPattern.test(version))
-      throw new PackageError(`${JSON.stringify(version).slice(0, 100)} is no version of ${name}`);
-    return written(name, version);
-  });
+function endOf(bytes: Buffer): string {
+  return bytes.toString("utf8").trim().slice(-problemCharactersShown).toWellFormed();
 }
-
-const grammar = {
-  python: {
-    namePattern: /^[A-Za-z0-9]([A-Za-z0-9._-]{0,100}[A-Za-z0-9])?(\[[A-Za-z0-9._,-]{1,100}\])?$/,
-    versionPattern: /^[<>=~!]?[A-Za-z0-9.*+!<>=~, ]{1,100}$/,
-    written: (name: string, version: string): string => (/^[<>=~!]/.test(version) ? `${name}${version}` : `${name}==${version}`),
-  },
-  typescript: {
-    namePattern: /^(@[a-z0-9~][a-z0-9._~-]{0,100}\/)?[a-zA-Z0-9~][a-zA-Z0-9._~-]{0,100}$/,
-    versionPattern: /^[\^~<>=]{0,2}[A-Za-z0-9.*+-]{1,100}$/,
-    written: (name: string, version: string): string => `${name}@${version}`,
-  },
-} as const;
 
 async function exists(path: string): Promise<boolean> {
   return await stat(path).then(

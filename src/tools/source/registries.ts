@@ -1,6 +1,7 @@
 /** Where this host's pip and npm get packages: what they say of themselves, run as Kelpie's own user. */
 import { execFile } from "node:child_process";
-import { type Language, PackageError, type Registry } from "./packages.ts";
+import type { Registry } from "./packages.ts";
+import { type Language, PackageError } from "./requirements.ts";
 
 const timeoutMilliseconds = 20_000;
 

@@ -13,9 +13,10 @@ import { maskOf } from "../mask-secrets.ts";
 import type { OutsideTool, OutsideToolContext, ToolResult } from "../tool.ts";
 import type { ToolRecord } from "../tool-record.ts";
 import { readAgentState, valuesOf, writeBlocks } from "./agent-state.ts";
-import { type Language, PackageError, type Packages, requirementsOf } from "./packages.ts";
+import type { Packages } from "./packages.ts";
+import { type Language, PackageError, requirementsOf } from "./requirements.ts";
 import { codeRunner, type Outcome, pythonRunner, type Runner, type RunnerCall, typescriptRunner } from "./runners.ts";
-import { callBounds, describeExit, failed, type ToolSandboxes } from "./tool-sandboxes.ts";
+import { callBounds, describeExit, failed, isRefusal, type ToolSandboxes } from "./tool-sandboxes.ts";
 
 export interface SourceToolsOptions {
   readonly store: Store;
@@ -77,7 +78,7 @@ export class SourceTools {
       const requirements = requirementsOf(record, language);
       if (requirements.length > 0) mounts = [await packages.mount(language, requirements, context.signal)];
     } catch (error) {
-      if (error instanceof PackageError) return failed(`${call.name} did not run: ${error.message}`);
+      if (error instanceof PackageError || isRefusal(error)) return failed(`${call.name} did not run: ${error.message}`);
       throw error;
     }
     const needs = { ...networkOf(record), ...(mounts === undefined ? {} : { mounts }) };

@@ -82,7 +82,6 @@ export class ToolSandboxes implements AsyncDisposable {
   async create({ allow, ...needs }: SandboxNeeds, bounds: Bounds = callBounds): Promise<Sandbox> {
     const { backend } = await this.#open();
     const isIsolated = backend.info.capabilities.networkPolicy;
-    if (!isIsolated && needs.mounts !== undefined) throw new SandboxUnavailableError("packages are installed in sandboxes only");
     // Without isolation code reaches every host; the owner has allowed that.
     return await backend.create({ ...this.#spec, ...needs, bounds, ...(allow === undefined || !isIsolated ? {} : { network: { allow } }) });
   }
@@ -111,23 +110,21 @@ export class ToolSandboxes implements AsyncDisposable {
 }
 
 /** Gives what a sandbox refuses as a result for the model. */
-export async function asResult(work: () => Promise<ToolResult>): Promise<ToolResult> {
+async function asResult(work: () => Promise<ToolResult>): Promise<ToolResult> {
   try {
     return await work();
   } catch (error) {
-    if (expectedErrors.some((each) => error instanceof each)) return failed(`The code did not run: ${(error as Error).message}`);
+    if (isRefusal(error)) return failed(`The code did not run: ${error.message}`);
     throw error;
   }
 }
 
-const expectedErrors = [
-  IsolationError,
-  SandboxUnavailableError,
-  SandboxInputError,
-  SandboxLimitError,
-  SandboxClosedError,
-  SandboxFileError,
-];
+/** Whether a sandbox did not do what it was asked for, and says why. */
+export function isRefusal(error: unknown): error is Error {
+  return refusals.some((each) => error instanceof each);
+}
+
+const refusals = [IsolationError, SandboxUnavailableError, SandboxInputError, SandboxLimitError, SandboxClosedError, SandboxFileError];
 
 export function failed(text: string): ToolResult {
   return { status: "error", text };
