@@ -4,11 +4,11 @@
  * Texts and secrets are compared by their letters and digits alone, in one case, so that separators, quotes, line breaks
  * and the two alphabets of base64 make no difference; what percent-encoding and backslashes write is read as what it means.
  *
- * K1. Found is a secret whole, in hex, in base64 (from each of its three alignments), and from behind; also in small or
+ * N1. Found is a secret whole, in hex, in base64 (from each of its three alignments), and from behind; also in small or
  *     capital letters, and with anything but letters and digits in between.
- * K2. Found is each piece of these with eight letters and digits or more that looks like no word: has both letters and
+ * N2. Found is each piece of these with eight letters and digits or more that looks like no word: has both letters and
  *     digits, or a capital letter behind a small one. So a secret that was split is, as long as its pieces are.
- * K3. A text costs time in proportion to its length, whatever the number of secrets.
+ * N3. A text costs time in proportion to its length, whatever the number of secrets.
  *
  * What code does to a secret beyond that (shorter pieces, other encodings, two at once, compression) nobody can find.
  */
@@ -23,7 +23,7 @@ export const secretCharactersMin = 6;
 const piecesOfCharactersMax = 8_192;
 /** Letters and digits of a piece, and of what is looked for with separators. */
 const window = 8;
-/** A longer secret is looked for in parts of this length, so that K3 holds for one that repeats itself. */
+/** A longer secret is looked for in parts of this length, so that N3 holds for one that repeats itself. */
 const partSymbols = 64;
 
 export class SecretMask {

@@ -278,7 +278,7 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
 
 /** What a client was shown and sends back is what is stored; for another place it has to be given again. */
 function unhidden(given: McpServerConfig, stored: McpServerConfig, shown: McpServerConfig): McpServerConfig {
-  if (placeOf(given) !== placeOf(shown))
+  if (![placeOf(shown), placeOf(stored)].includes(placeOf(given)))
     throw unprocessable("body.config: what is hidden here goes to no other program or address: give its values again");
   const config = unmasked(given, stored);
   return config.mcp_server_type === "stdio" ? config : { ...config, server_url: placeOf(stored) };
