@@ -2,6 +2,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ApiMessage, FinalState } from "./checker.ts";
 
+export interface ApiEffect {
+  readonly effect_id: string;
+  readonly agent_id: string;
+  readonly tool_name: string;
+  readonly tool_call_id: string;
+}
+
 export class Api {
   readonly #url: string;
   readonly #headers: Readonly<Record<string, string>>;
@@ -12,10 +19,24 @@ export class Api {
   }
 
   /** An agent of the model of `World`, with a block for its facts. Gives its id. */
-  async createAgent(name: string, tools: readonly string[] = []): Promise<string> {
-    const body = { name, model: "openai/scripted", memory_blocks: [{ label: "facts", value: "Facts:" }], tools };
+  async createAgent(name: string, tools: readonly string[] = [], toolIds: readonly string[] = []): Promise<string> {
+    const memory_blocks = [{ label: "facts", value: "Facts:" }];
+    const body = { name, model: "openai/scripted", memory_blocks, tools, tool_ids: toolIds };
     const agent = (await this.call("POST", "/v1/agents/", body)) as { readonly id: string };
     return agent.id;
+  }
+
+  /** Adds an MCP server that the process starts as a program. Gives the ids of its tools. */
+  async addMcpServer(name: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<readonly string[]> {
+    const config = { mcp_server_type: "stdio", command: process.execPath, args, env };
+    const server = (await this.call("POST", "/v1/mcp-servers", { server_name: name, config })) as { readonly id: string };
+    const tools = (await this.call("GET", `/v1/mcp-servers/${server.id}/tools`)) as readonly { readonly id: string }[];
+    return tools.map(({ id }) => id);
+  }
+
+  /** Of all agents. */
+  async unknownEffects(): Promise<readonly ApiEffect[]> {
+    return (await this.call("GET", "/v1/effects?limit=1000")) as readonly ApiEffect[];
   }
 
   /** Waits until no run is in progress. */

@@ -96,11 +96,16 @@ function checkResult(
   results: Map<string, string>,
 ): void {
   const isUnknown = result.status === "error" && result.tool_return.includes("is unknown");
-  if (isUnknown && call.name === "count_once") {
+  if (isUnknown && isOnce(call.name)) {
     verdict.unknown++;
     results.set(String(call.arguments["task"]), "unknown");
   } else if (result.status !== "success") verdict.wrong.push(`task ${task.id}: ${call.name} failed: ${result.tool_return.slice(0, 200)}`);
   else if (call.name !== "memory_insert") results.set(String(call.arguments["task"]), "success");
+}
+
+/** Whether a tool has said nothing of itself, or that it must not be repeated. */
+function isOnce(tool: string): boolean {
+  return tool.endsWith("once");
 }
 
 function checkNote(note: Note, times: number, state: FinalState, verdict: Verdict): void {
@@ -141,7 +146,7 @@ function checkEffects(effects: ReadonlyMap<string, Effect>, results: ReadonlyMap
   const ids = new Map<string, number>();
   for (const effect of effects.values()) {
     ids.set(effect.task, (ids.get(effect.task) ?? 0) + 1);
-    if (effect.tool === "count_once") once.set(effect.task, (once.get(effect.task) ?? 0) + effect.calls);
+    if (isOnce(effect.tool)) once.set(effect.task, (once.get(effect.task) ?? 0) + effect.calls);
   }
   for (const [task, calls] of once) if (calls > 1) verdict.repeated.push(`${task} happened ${calls} times`);
   for (const [task, count] of ids) if (count > 1) verdict.repeated.push(`${task} was called under ${count} effect ids`);

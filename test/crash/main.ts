@@ -12,14 +12,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { KeyedRandom, type RandomStream } from "../../simulation/random.ts";
 import { Api } from "./api.ts";
+import { bubblewrapMissing } from "../../src/sandbox/testing.ts";
 import { check } from "./checker.ts";
 import { doTask, type Note } from "./client.ts";
-import { plans } from "./task.ts";
+import { settleUnknown, type Settled } from "./settle.ts";
+import { type Plan, plans } from "./task.ts";
 import { type OutsideMoment, World } from "./world.ts";
 
 const { values } = parseArgs({
   options: {
-    kills: { type: "string", default: "300" },
+    kills: { type: "string", default: "46" },
+    moments: { type: "string" },
     seed: { type: "string", default: "1" },
     clients: { type: "string", default: "20" },
     agents: { type: "string", default: "50" },
@@ -30,7 +33,7 @@ const { values } = parseArgs({
 
 if (values.help) {
   process.stdout.write(
-    "npm run test:crash -- [--kills 300] [--seed 1] [--clients 20] [--agents 50] [--json]\n\nKills a real server with SIGKILL at seeded moments while clients talk to agents, and checks that nothing\nacknowledged is lost and nothing happens twice. Exit code 1 if a check fails.\n",
+    "npm run test:crash -- [--kills 46] [--seed 1] [--clients 20] [--agents 50] [--moments NAME,…] [--json]\n\nKills a real server with SIGKILL at seeded moments while clients talk to agents, and checks that nothing\nacknowledged is lost and nothing happens twice. Exit code 1 if a check fails.\n",
   );
   process.exit(0);
 }
@@ -51,8 +54,33 @@ const insideMoments = [
   "at actors.claimed",
   "at actors.reminderDelivered",
 ];
-const outsideMoments: readonly OutsideMoment[] = ["model-request", "model-stream", "tool-arrived", "tool-counted", "tool-replied"];
-const moments = [...insideMoments, ...outsideMoments, "while-starting", "any-time"];
+const outsideMoments = ["model-request", "model-stream", "tool-arrived", "tool-counted", "tool-replied"] satisfies OutsideMoment[];
+const quickMoments = [...insideMoments, ...outsideMoments, "while-starting", "any-time"];
+/** Calls through a server's program or a sandbox take longer than what is killed elsewhere lives. */
+const slowMoments = ["arrived", "counted", "replied"].flatMap((part) => [
+  `tool-${part} of MCP`,
+  ...(bubblewrapMissing === undefined ? [`tool-${part} over HTTP`] : []),
+]);
+/** Slow ones are spread among the quick ones, so that no step is interrupted so often that its run is given up. */
+const allMoments = quickMoments.flatMap((moment, at) => [
+  moment,
+  ...(at % 3 === 1 ? [slowMoments[((at - 1) / 3) % slowMoments.length]!] : []),
+]);
+
+const moments = values.moments?.split(",") ?? allMoments;
+const strange = moments.find((moment) => !allMoments.includes(moment));
+if (strange !== undefined) throw new Error(`There is no moment ${strange}: there are ${allMoments.join(", ")}`);
+
+/** The first clients ask for what takes longest, and no others: each is seen to go on. */
+function plansOf(client: number): readonly Plan[] {
+  if (client === 0 && bubblewrapMissing === undefined) return ["post"];
+  return client <= 2 ? ["mcp"] : plans;
+}
+
+/** What a moment outside is called, by the way of the call. */
+function named(moment: OutsideMoment, tool = ""): string {
+  return tool.startsWith("counting__") ? `${moment} of MCP` : tool.startsWith("post_") ? `${moment} over HTTP` : moment;
+}
 
 const folder = mkdtempSync(join(tmpdir(), "kelpie-crash-"));
 const port = await freePort();
@@ -74,7 +102,8 @@ try {
   await Promise.all(clients);
   await api.settle();
   const states = new Map(await Promise.all(agentIds.map(async (id) => [id, await api.finalState(id)] as const)));
-  report(notes, check(notes, states, world.effects));
+  const verdict = check(notes, states, world.effects);
+  report(notes, verdict, await settleUnknown(api, url, states, world.effects));
 } finally {
   child?.kill("SIGKILL");
   rmSync(folder, { recursive: true, force: true });
@@ -84,7 +113,7 @@ async function client(index: number, agentIds: readonly string[], notes: Note[],
   const stream = random.stream(`client ${index}`);
   for (let number = 0; !signal.aborted; number++) {
     const note: Note = {
-      task: { id: `${index}-${number}`, plan: pick(plans, stream) },
+      task: { id: `${index}-${number}`, plan: pick(plansOf(index), stream) },
       agentId: pick(agentIds, stream),
       otid: `otid-${values.seed}-${index}-${number}`,
       mode: stream.fraction() < 0.7 ? "stream" : "json",
@@ -106,7 +135,8 @@ async function killAgainAndAgain(stream: RandomStream): Promise<void> {
   await kill(child!);
   for (let round = 0; round < killsWanted; round++) {
     const moment = moments[round % moments.length]!;
-    const count = 1 + Math.floor(stream.fraction() * 20);
+    // The client of the slow calls has one at a time, so at the second the first is done.
+    const count = slowMoments.includes(moment) ? 4 : 1 + Math.floor(stream.fraction() * 20);
     await killOnce(moment, count, stream);
     if (process.stderr.isTTY) process.stderr.write(`\r${round + 1} of ${killsWanted} kills`);
   }
@@ -121,8 +151,8 @@ async function killOnce(moment: string, count: number, stream: RandomStream): Pr
   const process_ = child!;
   process_.once("exit", () => gone.resolve());
   let passed = 0;
-  world.watch((at) => {
-    if (at === moment && ++passed === Math.ceil(count / 2)) process_.kill("SIGKILL");
+  world.watch((at, tool) => {
+    if (named(at, tool) === moment && ++passed === Math.ceil(count / 2)) process_.kill("SIGKILL");
   });
   if (moment === "while-starting") await sleep(stream.fraction() * 500);
   else await Promise.race([started, gone.promise]);
@@ -130,7 +160,7 @@ async function killOnce(moment: string, count: number, stream: RandomStream): Pr
   if (moment === "while-starting") process_.kill("SIGKILL");
   else if (moment === "any-time") await Promise.race([sleep(stream.fraction() * 600), gone.promise]);
   // A moment that does not come by itself in time is replaced by now.
-  else if (isReady) await Promise.race([sleep(1_500), gone.promise]);
+  else if (isReady) await Promise.race([sleep(slowMoments.includes(moment) ? 10_000 : 1_500), gone.promise]);
   const byItself = process_.exitCode !== null || process_.signalCode !== null;
   const name = byItself || moment === "any-time" || moment === "while-starting" ? moment : "any-time";
   await kill(process_);
@@ -140,7 +170,7 @@ async function killOnce(moment: string, count: number, stream: RandomStream): Pr
 }
 
 async function start(killAt: { readonly moment: string; readonly count: number } | null): Promise<void> {
-  const settings = { folder, port, modelUrl: world.modelUrl, toolUrl: world.toolUrl, kill: killAt };
+  const settings = { folder, port, modelUrl: world.modelUrl, toolUrl: world.toolUrl, posts: bubblewrapMissing === undefined, kill: killAt };
   const next = spawn(process.execPath, [join(import.meta.dirname, "server.ts")], {
     env: {
       PATH: process.env["PATH"] ?? "",
@@ -168,14 +198,20 @@ async function kill(target: ChildProcess): Promise<void> {
 }
 
 async function createAgents(count: number): Promise<string[]> {
+  const tools = ["count_once", "count_idempotent", "count_read"];
+  if (bubblewrapMissing === undefined) tools.push("post_once", "post_idempotent");
+  const program = join(import.meta.dirname, "counting-mcp-server.ts");
+  const counting = await api.addMcpServer("counting", [program], { COUNTER: world.toolUrl });
   const ids: string[] = [];
-  for (let index = 0; index < count; index++)
-    ids.push(await api.createAgent(`agent ${index}`, ["count_once", "count_idempotent", "count_read"]));
+  for (let index = 0; index < count; index++) ids.push(await api.createAgent(`agent ${index}`, tools, counting));
   return ids;
 }
 
-function report(notes: readonly Note[], verdict: ReturnType<typeof check>): void {
-  const problems = [...verdict.lost, ...verdict.duplicated, ...verdict.repeated, ...verdict.wrong];
+function report(notes: readonly Note[], verdict: ReturnType<typeof check>, settled: Settled): void {
+  const problems = [...verdict.lost, ...verdict.duplicated, ...verdict.repeated, ...verdict.wrong, ...settled.problems];
+  const counted = [...world.effects.values()];
+  const through = (prefix: string): number =>
+    counted.filter(({ tool }) => tool.startsWith(prefix)).reduce((sum, { calls }) => sum + calls, 0);
   const result = {
     seed: Number(values.seed),
     kills: [...killed.values()].reduce((sum, count) => sum + count, 0),
@@ -186,17 +222,21 @@ function report(notes: readonly Note[], verdict: ReturnType<typeof check>): void
     lost: verdict.lost.length,
     duplicated: verdict.duplicated.length,
     effects: world.effects.size,
+    calls: { inProcess: through("count_"), mcp: through("counting__"), http: through("post_") },
     effectsRepeated: verdict.repeated.length,
-    effectsUnknown: verdict.unknown,
+    effectsUnknown: settled.unknown,
+    effectsSettled: settled.settled,
     wrongHistories: verdict.wrong.length,
     seconds: Math.round((performance.now() - startedAt) / 1_000),
   };
+  const { calls } = result;
   if (values.json) process.stdout.write(`${JSON.stringify({ ...result, problems })}\n`);
   else {
     for (const [name, count] of killed) process.stdout.write(`  ${String(count).padStart(4)} kills ${name}\n`);
     process.stdout.write(
       `kills ${result.kills}, acknowledged ${result.acknowledged} of ${result.tasks} tasks, finished ${result.finished}, lost ${result.lost}, duplicated steps ${result.duplicated}, ` +
-        `effects ${result.effects}, repeated without being declared repeatable ${result.effectsRepeated}, reported unknown ${result.effectsUnknown}, ` +
+        `effects ${result.effects}, calls ${calls.inProcess} in the process, ${calls.mcp} of an MCP server, ${calls.http} over HTTP from a sandbox${bubblewrapMissing === undefined ? "" : ` (not run: ${bubblewrapMissing})`}, ` +
+        `repeated without being declared repeatable ${result.effectsRepeated}, reported unknown ${result.effectsUnknown}, settled with the command ${result.effectsSettled}, ` +
         `histories not allowed ${result.wrongHistories} (seed ${values.seed}, ${result.seconds} s)\n`,
     );
     for (const problem of problems.slice(0, 20)) process.stdout.write(`  ${problem}\n`);

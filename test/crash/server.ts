@@ -6,12 +6,15 @@ import { createKelpie, storeFile } from "../../src/kelpie.ts";
 import { SqliteStore } from "../../src/storage/sqlite-store.ts";
 import type { Answer, Batch, CommitOutcome, Key, Query, Store, StoreLimits } from "../../src/storage/store.ts";
 import { countingTools } from "./counting-tools.ts";
+import { postingTools } from "./posting-tools.ts";
 
 const settings = JSON.parse(process.env["CRASH_SETTINGS"]!) as {
   readonly folder: string;
   readonly port: number;
   readonly modelUrl: string;
   readonly toolUrl: string;
+  /** Whether code of tools can run here. */
+  readonly posts: boolean;
   /** Where this process kills itself: at the `count`th time that it passes `moment`. */
   readonly kill: { readonly moment: string; readonly count: number } | null;
 };
@@ -58,8 +61,12 @@ const store = new PluggedStore(await SqliteStore.open(storeFile(join(settings.fo
 const kelpie = await createKelpie({
   store,
   environment,
+  sealingKey: "a key of the crash test",
   providers: { OPENAI_API_KEY: "scripted", OPENAI_API_BASE: settings.modelUrl },
-  tools: countingTools(settings.toolUrl, pass),
+  tools: [
+    ...countingTools(settings.toolUrl, pass),
+    ...(settings.posts ? postingTools(environment, join(settings.folder, "sandboxes"), settings.toolUrl) : []),
+  ],
 });
 await kelpie.serve({ port: settings.port });
 process.stdout.write("ready\n");

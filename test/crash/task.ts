@@ -7,7 +7,9 @@ export interface Task {
 }
 
 export const plans = ["talk", "memory", "once", "idempotent", "read", "parallel", "chain", "diary"] as const;
-export type Plan = (typeof plans)[number];
+/** Of tools behind an MCP server, and of code in a sandbox. */
+export const outsidePlans = ["mcp", "post"] as const;
+export type Plan = (typeof plans)[number] | (typeof outsidePlans)[number];
 
 export interface PlannedCall {
   readonly name: string;
@@ -33,6 +35,10 @@ export function stepsOf({ id, plan }: Task): readonly (readonly PlannedCall[])[]
       return [[outside("count_once", "a"), outside("count_idempotent", "b"), remember, outside("count_once", "c")]];
     case "chain":
       return [[outside("count_once", "a")], [remember], [outside("count_once", "b")]];
+    case "mcp":
+      return [[outside("counting__once", "a"), outside("counting__idempotent", "b")], [outside("counting__once", "c")]];
+    case "post":
+      return [[outside("post_once", "a")], [outside("post_idempotent", "b")]];
     case "diary":
       return Array.from({ length: 6 }, () => [remember]);
   }
@@ -49,6 +55,6 @@ export function answerText(task: Task): string {
 
 export function parseTask(text: string): Task | undefined {
   const match = /^task (\S+) (\w+)$/.exec(text);
-  const plan = plans.find((each) => each === match?.[2]);
+  const plan = [...plans, ...outsidePlans].find((each) => each === match?.[2]);
   return match === null || plan === undefined ? undefined : { id: match[1]!, plan };
 }

@@ -29,7 +29,7 @@ export class World implements AsyncDisposable {
   readonly #tools: Server;
   readonly #host: string;
   readonly #eventMilliseconds: (task: Task) => number;
-  #at: (moment: OutsideMoment) => void = () => undefined;
+  #at: (moment: OutsideMoment, tool?: string) => void = () => undefined;
 
   private constructor(provider: ScriptedProvider, tools: Server, options: Required<WorldOptions>) {
     this.#provider = provider;
@@ -58,8 +58,8 @@ export class World implements AsyncDisposable {
     return `http://${this.#host}:${(this.#tools.address() as AddressInfo).port}/`;
   }
 
-  /** Calls `listener` at each of its moments. */
-  watch(listener: (moment: OutsideMoment) => void): void {
+  /** Calls `listener` at each of its moments, with the tool of those that are of one. */
+  watch(listener: (moment: OutsideMoment, tool?: string) => void): void {
     this.#at = listener;
   }
 
@@ -87,15 +87,15 @@ export class World implements AsyncDisposable {
   }
 
   #call(effectId: string, body: string, response: ServerResponse): void {
-    this.#at("tool-arrived");
     const { tool, task } = JSON.parse(body) as { tool: string; task: string };
+    this.#at("tool-arrived", tool);
     const effect = this.#count(effectId, tool, task);
-    this.#at("tool-counted");
+    this.#at("tool-counted", tool);
     // A moment in which the call is done and its answer is not there yet.
     setTimeout(() => {
       response.end(`counted ${task}`);
       effect.replied = true;
-      this.#at("tool-replied");
+      this.#at("tool-replied", tool);
     }, 3);
   }
 
