@@ -1,25 +1,34 @@
 /**
- * What a sandboxed process costs: a cold and a warm start, and fifty at once, beside bare bubblewrap and a bare spawn.
+ * What a sandboxed process costs: a cold and a warm start, a call of a tool in Python, and fifty at once, beside bare
+ * bubblewrap and a bare spawn.
  *
  *     npm run bench:sandbox [-- --json] [-- --rounds 40 --atOnce 50]
  */
 import { spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RealEnvironment } from "../src/environment/real-environment.ts";
+import { openSourceTools } from "../src/open-source-tools.ts";
 import { BubblewrapBackend } from "../src/sandbox/bubblewrap-backend.ts";
 import { runCommand } from "../src/sandbox/run-command.ts";
 import type { Sandbox } from "../src/sandbox/sandbox.ts";
 import { SandboxPool } from "../src/sandbox/sandbox-pool.ts";
+import { MemoryStore } from "../src/storage/memory-store.ts";
+import type { OutsideTool } from "../src/tools/tool.ts";
+import { newTool } from "../src/tools/tool-record.ts";
 import { progress, readArguments } from "./lib/arguments.ts";
 import { printReport, type Table } from "./lib/report.ts";
+import { scratchDirectory } from "./lib/scratch.ts";
 import { Samples, spread } from "./lib/statistics.ts";
 
 const { json, numbers } = readArguments("Usage: npm run bench:sandbox -- [--json] [--rounds N] [--atOnce N]", { rounds: 40, atOnce: 50 });
 
 /** Between two commands of one sandbox: an agent's model takes longer. In it the next one is prepared. */
 const pauseMilliseconds = 60;
+/** In which the pool of the tools fills again: it is asked for nothing else here. */
+const poolMilliseconds = 250;
 
 const begin = performance.now();
+using scratch = scratchDirectory();
 const environment = new RealEnvironment({ write: () => undefined });
 const backend = await BubblewrapBackend.open({ environment });
 const pool = new SandboxPool({ backend, spec: { isolation: "process" }, size: 2, log: environment.log });
@@ -39,20 +48,31 @@ const bareBubblewrap = [
 ];
 const settled = await backend.create({ isolation: "process" });
 
-/** Each is one way to run `true`, with what is to be done before and after and does not count. */
+const sourceTools = openSourceTools({ store: new MemoryStore(), environment, folder: scratch.path, unisolatedAllowed: false });
+const twice = newTool(environment, {
+  source_code: 'def twice(n: int):\n    """Doubles.\n\n    Args:\n        n (int): A number.\n    """\n    return n * 2\n',
+});
+const tool = sourceTools.source(twice) as OutsideTool;
+const never = new AbortController().signal;
+
+/** Each is one way to run `true`, or Python, with what is to be done before and after and does not count. */
 const ways: readonly Way[] = [
   { name: "bare spawn", run: () => bare(["/bin/true"]) },
   { name: "bare bwrap", run: () => bare([...bareBubblewrap, "--proc", "/proc", "--dev", "/dev", "/usr/bin/true"]) },
   { name: "cold: a new sandbox, and true in it", run: cold },
   { name: "warm: from the pool, and true in it", run: fromPool, rest: () => pool.filled() },
-  { name: "warm: true in a sandbox that is there", run: () => execute(settled), rest: () => sleep(pauseMilliseconds) },
-  { name: "one after the other in one sandbox", run: () => execute(settled) },
+  { name: "warm: true in a sandbox that is there", run: () => execute(settled), rest: () => sleep(pauseMilliseconds), isShared: true },
+  { name: "one after the other in one sandbox", run: () => execute(settled), isShared: true },
+  { name: "bare spawn of Python", run: () => bare(["/usr/bin/python3", "-c", "pass"]) },
+  { name: "a tool in Python, in a sandbox that was warm", run: callTool, rest: () => sleep(poolMilliseconds) },
 ];
 
 interface Way {
   readonly name: string;
   run(): Promise<Sandbox | void>;
   rest?(): Promise<unknown>;
+  /** All use one sandbox, in which commands wait for each other. */
+  readonly isShared?: true;
 }
 
 const alone = new Map(ways.map(({ name }) => [name, new Samples()]));
@@ -67,7 +87,7 @@ for (let round = 0; round < numbers.rounds; round++) {
 
 const together = new Map<string, Samples>();
 const wholes = new Map<string, number>();
-for (const { name, run } of ways.slice(0, 3)) {
+for (const { name, run } of ways.filter(({ isShared }) => isShared !== true)) {
   progress(`${numbers.atOnce} at once: ${name}`);
   const samples = new Samples();
   const before = performance.now();
@@ -76,6 +96,7 @@ for (const { name, run } of ways.slice(0, 3)) {
   together.set(name, samples);
   await Promise.all(made.map((sandbox) => sandbox?.close()));
 }
+await sourceTools[Symbol.asyncDispose]();
 await pool.close();
 await backend.close();
 
@@ -87,6 +108,7 @@ printReport(
       `Each runs \`true\` to its end and reads its output. ${numbers.rounds} rounds, all ways in turn within each, one at a time; then ${numbers.atOnce} at once.`,
       "cold: folder, control groups, network, namespaces, filter, command. warm: the namespaces wait for the command.",
       `Where a sandbox is there already, ${pauseMilliseconds} ms pass between two commands; without a pause each waits for the next to be prepared.`,
+      "a tool in Python: a sandbox, its source and arguments, Python, the function, its result; the sandbox is gone afterwards.",
       "bare bwrap: all namespaces, no filter, no control groups, no limits.",
     ],
     versions: { sandbox: backend.info.version },
@@ -135,6 +157,12 @@ function bare([program, ...words]: readonly string[]): Promise<void> {
     child.on("error", reject);
     child.on("close", (code) => (code === 0 ? resolve() : reject(new Error(`${program} ended with ${code}`))));
   });
+}
+
+async function callTool(): Promise<void> {
+  const context = { effectId: "effect", signal: never, project: "default", agentId: "agent", conversationId: "default" };
+  const { text } = await tool.execute({ n: 21 }, context);
+  if (text !== "42") throw new Error(`The tool gave ${text}`);
 }
 
 async function cold(): Promise<Sandbox> {

@@ -47,6 +47,8 @@ export async function openTestAgents(
   options: {
     readonly store?: Store;
     readonly tools?: readonly Tool[];
+    /** In place of an empty one. */
+    readonly registry?: ToolRegistry;
     readonly contextWindow?: number;
     readonly callback?: Callback;
     readonly limits?: Partial<ActorLimits>;
@@ -59,7 +61,7 @@ export async function openTestAgents(
   const environment = options.environment ?? new RealEnvironment({ level: "error" });
   const requests: ModelRequest[] = [];
   const models = scriptedModels(script, requests, options.contextWindow ?? 100_000);
-  const tools = new ToolRegistry();
+  const tools = options.registry ?? new ToolRegistry();
   for (const tool of options.tools ?? []) tools.register(tool);
   // Every test is a process of its own to the placement: one that was not stopped counts as dead.
   const identity = { host: "test", pid: ++processes, started: String(processes) };
