@@ -129,6 +129,12 @@ test("The message, the trace and the causes of an error are masked, whatever mad
   }
 });
 
+test("The texts and the names of a value of JSON are masked, each by itself, and the rest of it stays", () => {
+  const value = { [secret]: [secret, 1, null, { deep: bytes.toString("hex"), other: "x" }] };
+  assert.deepEqual(mask.applyToTexts(value), { [secretMask]: [secretMask, 1, null, { deep: secretMask, other: "x" }] });
+  assert.equal(new SecretMask([]).applyToTexts(value), value);
+});
+
 test("Many secrets and one that repeats itself are looked for in one pass", () => {
   const many = new SecretMask([...Array.from({ length: 50 }, (_, each) => secret + String(each)), "ab1".repeat(2_000), "a".repeat(5_000)]);
   for (const text of ["ab1".repeat(100_000), "a".repeat(300_000)]) assert.equal(many.apply(text), secretMask);

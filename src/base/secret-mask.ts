@@ -44,8 +44,17 @@ export class SecretMask {
 
   /** The text with `secretMask` in place of what was found. */
   apply(text: string): string {
-    if (this.#isEmpty) return text;
+    if (this.#isEmpty || text.length < secretCharactersMin) return text;
     return this.#plain.reduce((rest, form) => rest.replaceAll(form, secretMask), this.#patterns.mask(text));
+  }
+
+  /** Masks the texts of a value of JSON, each by itself, and the names of its fields. */
+  applyToTexts<T>(value: T): T {
+    if (this.#isEmpty) return value;
+    if (typeof value === "string") return this.apply(value) as T;
+    if (typeof value !== "object" || value === null) return value;
+    if (Array.isArray(value)) return value.map((each: unknown) => this.applyToTexts(each)) as T;
+    return Object.fromEntries(Object.entries(value).map(([name, each]) => [this.apply(name), this.applyToTexts(each)])) as T;
   }
 
   /** Masks the message and the trace of an error, and of its causes. Gives the error. */

@@ -15,6 +15,7 @@ import { OutcomeUnknownError } from "../tool.ts";
 import { effectIdMeta, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
 import { authorizationIn, describe, httpErrorIn, isLost, isUnknownToServer, isUnsent } from "./call-errors.ts";
 import { HttpTransport } from "./http-transport.ts";
+import { maskMessages } from "./masked-messages.ts";
 import { mcpFetch } from "./mcp-fetch.ts";
 import type { OAuthProvider } from "./oauth-provider.ts";
 import { type OfferedTool, offeredTools } from "./offered-tools.ts";
@@ -69,6 +70,7 @@ export class McpConnection {
 
   constructor(options: McpConnectionOptions) {
     this.#options = options;
+    options.environment.log.hide(options.secrets);
     this.#mode = options.config.mcp_server_type === "streamable_http" ? "auto" : "legacy";
   }
 
@@ -77,14 +79,13 @@ export class McpConnection {
     return await this.#using(async (connected) => (await this.#offered(connected)).map(({ info }) => info));
   }
 
-  /** For what the server says, which may be what it was given (P5). Tools and errors are masked already, results of calls are not. */
+  /** For what the server says, which may be what it was given (P5). All of it is masked already, but each text by itself. */
   get mask(): SecretMask {
-    const { secrets, authorization, environment } = this.#options;
-    const all = new Set([...secrets, ...(authorization?.secrets ?? [])]);
-    if (this.#mask !== undefined && this.#secretsMasked === all.size) return this.#mask;
-    environment.log.hide(all);
-    this.#secretsMasked = all.size;
-    return (this.#mask = new SecretMask(all));
+    const { secrets, authorization } = this.#options;
+    const count = secrets.length + (authorization?.secrets.size ?? 0);
+    if (this.#mask !== undefined && this.#secretsMasked === count) return this.#mask;
+    this.#secretsMasked = count;
+    return (this.#mask = new SecretMask([...secrets, ...(authorization?.secrets ?? [])]));
   }
 
   /** @throws {McpConnectionError} Certainly without effect. @throws {OutcomeUnknownError} @throws The reason of the signal. */
@@ -137,7 +138,7 @@ export class McpConnection {
     const { name, environment } = this.#options;
     const leaveOut = (tool: string, fault: string): void =>
       environment.log.write("warn", "A tool of an MCP server is left out", { server: name, tool: tool.slice(0, 100), fault });
-    const tools = (connected.tools ??= offeredTools(connected.client, this.mask, leaveOut));
+    const tools = (connected.tools ??= offeredTools(connected.client, leaveOut));
     try {
       return await tools;
     } catch (error) {
@@ -254,6 +255,7 @@ export class McpConnection {
   async #open(): Promise<Connected> {
     const { name, config, environment, authorization, elicit } = this.#options;
     const transport = openTransport(config, authorization);
+    maskMessages(transport, () => this.mask);
     const client = new Client(
       { name: "kelpie", version: "1" },
       {

@@ -217,6 +217,7 @@ export class OAuthProvider implements OAuthClientProvider {
     const { tokens, client } = stored;
     for (const secret of [tokens?.access_token, tokens?.refresh_token, tokens?.id_token, client?.client_secret])
       if (typeof secret === "string") this.secrets.add(secret);
+    this.#settings.environment.log.hide(this.secrets);
     return stored.server_url === this.#config.server_url ? stored : none;
   }
 

@@ -1,6 +1,5 @@
 /** What a server offers to be called: its tools, and its resources and prompts as tools that read them. */
 import type { CallToolResult, Client, ContentBlock, RequestOptions, Tool } from "@modelcontextprotocol/client";
-import type { SecretMask } from "../../base/secret-mask.ts";
 import { mcpLimits, type McpToolInfo } from "./mcp.ts";
 
 export interface OfferedTool {
@@ -10,22 +9,16 @@ export interface OfferedTool {
 
 export type ToolRequest = Parameters<Client["callTool"]>[0];
 
-/** `mask` takes out what the server must not say of its tools. `leaveOut` is told of tools that no agent can have. */
-export async function offeredTools(
-  client: Client,
-  mask: SecretMask,
-  leaveOut: (tool: string, fault: string) => void,
-): Promise<readonly OfferedTool[]> {
+/** `leaveOut` is told of tools that no agent can have. */
+export async function offeredTools(client: Client, leaveOut: (tool: string, fault: string) => void): Promise<readonly OfferedTool[]> {
   const { tools } = await client.listTools(undefined, { timeout: mcpLimits.connectMilliseconds });
   if (tools.length > mcpLimits.toolsPerServer)
     throw new Error(`it has ${tools.length} tools, and at most ${mcpLimits.toolsPerServer} are taken`);
   const offered = new Map<string, OfferedTool>();
   for (const tool of tools) {
-    const info = masked(mask, toInfo(tool));
     const fault = offered.has(tool.name) ? "a second tool has its name" : faultOf(tool);
-    if (fault !== undefined) leaveOut(tool.name, fault);
-    else if (info === undefined) leaveOut(mask.apply(tool.name), "its names hold a secret of the server's");
-    else offered.set(tool.name, { info, call: callTool });
+    if (fault === undefined) offered.set(tool.name, { info: toInfo(tool), call: callTool });
+    else leaveOut(tool.name, fault);
   }
   const { resources, prompts } = client.getServerCapabilities() ?? {};
   const readers = [...(resources === undefined ? [] : resourceTools), ...(prompts === undefined ? [] : promptTools)];
@@ -122,14 +115,6 @@ function toInfo({ name, description = "", inputSchema, annotations }: Tool): Mcp
     inputSchema,
     annotations: { ...(readOnlyHint === undefined ? {} : { readOnlyHint }), ...(idempotentHint === undefined ? {} : { idempotentHint }) },
   };
-}
-
-/** Texts are masked; undefined where names hold a secret, as nothing can be called by another name. */
-function masked(mask: SecretMask, info: McpToolInfo): McpToolInfo | undefined {
-  const whole = JSON.stringify(info);
-  if (mask.apply(whole) === whole) return info;
-  const clean = JSON.parse(whole, (_, value: unknown) => (typeof value === "string" ? mask.apply(value) : value)) as McpToolInfo;
-  return clean.name === info.name && mask.apply(JSON.stringify(clean)) === JSON.stringify(clean) ? clean : undefined;
 }
 
 function text(value: string): ContentBlock {
