@@ -1,69 +1,24 @@
 /**
- * The official conformance suite of the Model Context Protocol, run on Kelpie's own client code, for both revisions that are
- * spoken. Prints which scenarios passed, and why others did not.
+ * The official conformance suite of the Model Context Protocol, run on Kelpie's own client and server code, for both revisions
+ * that are spoken. Prints how many scenarios passed, and why others did not.
  *
  *     npm run test:mcp-conformance
+ *
+ * The suite asks a server for tools of its own by name. So the server is tested twice: Kelpie's endpoint with those tools in
+ * place of agents, and the `/mcp` of a Kelpie as it is, with the scenarios that need none.
  */
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { installed } from "./installed.ts";
+import { ServerProcess } from "../../examples/start-server.ts";
+import { judge, reasons, revisions, testClient, testOwnServer, testServer } from "./conformance-suite.ts";
 
-const noExtension = "an extension of the protocol, which Kelpie does not have";
-/** Scenarios that do not pass. One that passes is to be taken off. */
-const reasons: Readonly<Record<string, string>> = {
-  "auth/client-credentials-jwt": `${noExtension}: it acts for a person, who agrees in a browser`,
-  "auth/client-credentials-basic": `${noExtension}: it acts for a person, who agrees in a browser`,
-  "auth/enterprise-managed-authorization": noExtension,
-  "auth/dpop": noExtension,
-  "auth/dpop-nonce": noExtension,
-  "auth/wif-jwt-bearer": noExtension,
-};
-
+await using kelpie = await ServerProcess.start();
 let isGood = true;
-for (const revision of ["2025-11-25", "2026-07-28"]) {
-  const { scored, others, checks } = await run(revision);
-  console.log(
-    `\nClient, ${revision}: ${scored.filter(({ passed }) => passed).length} of ${scored.length} scored scenarios passed, ${checks} checks`,
-  );
-  for (const { name, passed } of [...scored, ...others]) {
-    const reason = reasons[name];
-    if (passed && reason !== undefined) isGood = false;
-    if (!passed) console.log(`  not passed: ${name}: ${reason ?? "no reason is known"}`);
-    if (!passed && reason === undefined) isGood = false;
-    if (passed && reason !== undefined) console.log(`  passed: ${name}, though there is a reason that it would not`);
+for (const revision of revisions)
+  for (const verdict of [
+    judge(`\nKelpie's client, ${revision}`, await testClient(revision), reasons.client[revision]),
+    judge(`\nKelpie's server with the suite's tools, ${revision}`, await testServer(revision), reasons.server[revision]),
+    judge(`\nKelpie's server as it is, ${revision}`, await testOwnServer(kelpie.url, revision), {}),
+  ]) {
+    console.log(verdict.text);
+    isGood &&= verdict.isGood;
   }
-  if (scored.length === 0) isGood = false;
-}
 process.exitCode = isGood ? 0 : 1;
-
-interface Scenario {
-  readonly name: string;
-  readonly passed: boolean;
-}
-
-async function run(
-  revision: string,
-): Promise<{ readonly scored: readonly Scenario[]; readonly others: readonly Scenario[]; readonly checks: number }> {
-  const suite = await installed("@modelcontextprotocol/conformance/dist/index.js");
-  const results = mkdtempSync(join(tmpdir(), "kelpie-conformance-"));
-  const client = `${process.execPath} ${join(import.meta.dirname, "conformance-client.ts")}`;
-  const options = ["client", "--command", client, "--requirements", revision, "--timeout", "120000", "-o", results];
-  try {
-    const output = await new Promise<string>((resolve) => {
-      // Its exit code says what its summary does, and there is more in that.
-      execFile(process.execPath, [suite, ...options], { maxBuffer: 100_000_000 }, (_, stdout) => resolve(stdout));
-    });
-    const unscored = new Set([...output.matchAll(/^ +[✓✗] (\S+) \(/gm)].map(([, name]) => name!));
-    const lines = [...output.matchAll(/^([✓✗]) (\S+): (\d+) passed/gm)];
-    const scenarios = lines.map(([, mark, name]) => ({ name: name!, passed: mark === "✓" }));
-    return {
-      scored: scenarios.filter(({ name }) => !unscored.has(name)),
-      others: scenarios.filter(({ name }) => unscored.has(name)),
-      checks: lines.reduce((sum, [, , , count]) => sum + Number(count), 0),
-    };
-  } finally {
-    rmSync(results, { recursive: true, force: true });
-  }
-}
