@@ -11,6 +11,7 @@ import { validateArguments } from "../tools/validate-arguments.ts";
 import {
   OutcomeUnknownError,
   type OutsideTool,
+  type OutsideToolContext,
   type Reconciled,
   type StateTool,
   type StateToolContext,
@@ -119,12 +120,12 @@ export interface MadeCall {
   readonly isUnknown: boolean;
 }
 
-type CallEnvironment = Pick<ConversationEnvironment, "environment" | "address">;
+type CallEnvironment = Pick<ConversationEnvironment, "environment" | "address"> & Pick<OutsideToolContext, "callTool">;
 type CallLimits = Pick<AgentTool, "returnCharactersMax" | "secrets">;
 
 /** Makes a call that leaves Kelpie. Never throws: what goes wrong is a result that the model sees. */
 export async function callTool(
-  { environment, address }: CallEnvironment,
+  { environment, address, callTool: inner }: CallEnvironment,
   tool: OutsideTool,
   limits: CallLimits,
   { call, effectId }: Pick<CallState, "call" | "effectId">,
@@ -150,7 +151,7 @@ export async function callTool(
     both.addEventListener("abort", () => resolve({ result: failed(call, text), isUnknown: true }), { once: true });
   });
   try {
-    const work = tool.execute(parsed.input, { effectId, secrets, signal: both, ...address });
+    const work = tool.execute(parsed.input, { effectId, secrets, signal: both, ...address, ...(inner && { callTool: inner }) });
     return await Promise.race([
       work.then((result) => known(toReturn(call, maskResult(secrets, result), limits.returnCharactersMax))),
       stopped,
@@ -166,7 +167,7 @@ export async function callTool(
 
 /** The same for a run's call, which waits until the limits of its tool have a place for it. Rejects with the signal's reason. */
 export async function callWithinLimit(
-  conversation: ConversationEnvironment,
+  conversation: ConversationEnvironment & CallEnvironment,
   found: AgentTool,
   state: Pick<CallState, "call" | "effectId">,
   signal: AbortSignal,
@@ -213,8 +214,9 @@ export async function reconcileCall(
     const seen = await Promise.race([tool.reconcile(parsed.input, { effectId, secrets, signal: both, ...address }), stopped]);
     if (seen.outcome !== "succeeded") return seen.outcome;
     return toReturn(call, maskResult(secrets, seen.result), found.returnCharactersMax);
-  } catch {
+  } catch (error) {
     // Whatever it was, nothing is known of the call.
+    environment.log.write("warn", "What became of an interrupted call could not be found out", { tool: call.name, effect: effectId, error });
     return "unknown";
   } finally {
     cancel();

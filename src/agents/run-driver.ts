@@ -16,6 +16,7 @@ import { type CallState, type RunProgress, stateKeys } from "./conversation.ts";
 import type { ConversationEnvironment } from "./conversation-environment.ts";
 import { EventLog } from "./event-log.ts";
 import { commitAnswer, commitResult, commitStart, type Committed, endRun, type JournalState, readJournal } from "./run-journal.ts";
+import { innerCalls, startedInnerCalls, writeUnknown } from "./inner-calls.ts";
 import { indexAgentMessages } from "./message-index.ts";
 import { RunEmitter } from "./run-emitter.ts";
 import { lastSeq, newestSeq, readEvents, type RunFeed, seqAfterCrash } from "./run-events.ts";
@@ -288,35 +289,38 @@ export class RunDriver {
       );
       return await this.#show(committed, setting);
     }
-    const goesOn = await Promise.all(started.map((call) => this.#makeCall(setting, call)));
+    const goesOn = await Promise.all(started.map((call) => this.#makeCall(state, setting, call)));
     return goesOn.every(Boolean);
   }
 
   /** Makes one call that the journal says has started, and commits its result. */
-  async #makeCall(setting: RunSetting, call: CallState): Promise<boolean> {
+  async #makeCall({ progress }: JournalState, setting: RunSetting, call: CallState): Promise<boolean> {
     // Whoever ends the run settles its open calls (R5): one that has not left yet stays.
     if (this.#signal.aborted) return false;
     const { resultInTurn } = planApprovedCall(this.#conversation, setting, call.call, call.approval);
-    const made = await this.#makeOutside(setting, call, resultInTurn !== undefined);
+    const made = await this.#makeOutside(setting, progress.history, call, resultInTurn !== undefined);
     if (this.#signal.aborted) return false;
     const isUnknown = made?.isUnknown ?? false;
+    const inside = isUnknown ? await startedInnerCalls(this.#conversation, this.runId, call) : [];
     const result = made === undefined ? resultInTurn! : () => Promise.resolve(made.result);
-    const committed = await this.#turn((turn) =>
-      commitResult(this.#conversation, turn, {
+    const committed = await this.#turn((turn) => {
+      writeUnknown(this.#conversation, turn, inside);
+      return commitResult(this.#conversation, turn, {
         runId: this.runId,
         effectId: call.effectId,
         result,
         isUnknown,
         setting,
         seq: this.#emitter!.seq,
-      }),
-    );
+      });
+    });
     return await this.#show(committed, setting);
   }
 
   /** What came of a call outside. Undefined: nothing is to be done there, and the turn makes the result. */
-  async #makeOutside(setting: RunSetting, call: CallState, isInTurn: boolean): Promise<MadeCall | undefined> {
-    const { environment } = this.#conversation;
+  async #makeOutside(setting: RunSetting, past: RunProgress["history"], call: CallState, isInTurn: boolean): Promise<MadeCall | undefined> {
+    const conversation = this.#conversation;
+    const { environment } = conversation;
     const found = setting.tools.get(call.call.name);
     const wasStarted = this.#startedBefore.has(call.effectId);
     // Also a call that would be refused by now may have left before the crash.
@@ -329,7 +333,9 @@ export class RunDriver {
       environment.probe("agents.effect.reconciled");
       if (seen !== "didNotHappen") return { result: seen, isUnknown: false };
     } else if (wasStarted && !isInTurn) environment.probe("agents.effect.repeated");
-    return isInTurn ? undefined : await callWithinLimit(this.#conversation, found!, call, this.#signal);
+    if (isInTurn) return undefined;
+    const inner = innerCalls({ conversation, runId: this.runId, setting, past, call, turn: (work) => this.#turn(work) });
+    return await callWithinLimit({ ...conversation, callTool: inner }, found!, call, this.#signal);
   }
 
   async #show(committed: Committed | undefined, setting: RunSetting): Promise<boolean> {

@@ -44,6 +44,25 @@ export const baseTools: readonly BaseTool[] = [
     code: required({ type: "string", description: "The code to run." }),
     language: required({ type: "string", enum: ["python", "js", "ts", "r", "java"], description: "The language that the code is in." }),
   }),
+  missing(
+    "run_code_with_tools",
+    [
+      "Runs a piece of code that can call your other tools, and gives what it prints: for many calls, loops, and results that need not be read whole.",
+      "In Python: tools.NAME(argument=value) gives the text of the result and raises ToolError if the call fails.",
+      'In js and ts: await tools.NAME({ argument: value }). Where a name is no identifier: tools["NAME"].',
+      "Tools that a person must approve cannot be called by code.",
+    ].join(" "),
+    "It runs in a sandbox, and this process has none.",
+    {
+      code: required({ type: "string", description: "The code to run. Print what you need to see." }),
+      language: optional({
+        type: "string",
+        enum: ["python", "js", "ts"],
+        description: "The language that the code is in. Defaults to python.",
+        default: "python",
+      }),
+    },
+  ),
   missing("web_search", "Searches the web and gives the pages found.", "It needs a search provider, which this version does not have.", {
     query: required({ type: "string", description: "What to search for." }),
     num_results: optional({ type: "integer", description: "How many pages at most, from 1 to 100. Defaults to 10.", default: 10 }),

@@ -75,6 +75,11 @@ export interface OutsideToolContext {
   readonly conversationId: string;
   /** Of the agent, by the names of the variables that code has them in. None for a call outside of an agent. */
   readonly secrets?: { readonly [name: string]: string };
+  /**
+   * Calls another tool of the agent as the model would, within the same step. One that a person has to be asked for is an
+   * error. There is none for a call outside of a run.
+   */
+  readonly callTool?: (name: string, input: ToolInput, signal: AbortSignal) => Promise<ToolResult>;
 }
 
 /** `status: "error"` is a result that the model sees and can act on. A thrown error is one too, with its message. */

@@ -28,7 +28,8 @@ export interface Outcome {
   readonly blocks?: BlockValues;
 }
 
-const node = { program: "node", arguments: ["--disable-warning=ExperimentalWarning"] };
+/** The Node that runs Kelpie, as a sandbox has it. */
+export const node: Pick<Runner, "program" | "arguments"> = { program: "node", arguments: ["--disable-warning=ExperimentalWarning"] };
 
 export function pythonRunner(source: string): Runner {
   return { program: "python3", arguments: ["-B", "run.py"], files: { "tool.py": source, "run.py": python } };
@@ -53,7 +54,8 @@ export function codeRunner(language: string, code: string): Runner | undefined {
   return { ...node, arguments: [...node.arguments, name], files: { [name]: code } };
 }
 
-const python = `import asyncio, inspect, json, traceback
+/** asyncio alone takes longer to import than all else together, so what few calls need is imported there. */
+const python = `import json
 
 class Block:
     def __init__(self, fields):
@@ -82,13 +84,21 @@ class AgentState:
         self.blocks = self.memory.blocks
         self.__dict__.update(fields)
 
+def asks_for_state(tool):
+    import inspect
+    return "agent_state" in inspect.signature(tool).parameters
+
+async def awaited(value):
+    return await value
+
 def main():
     with open("call.json") as file:
         call = json.load(file)
     outcome = {}
     try:
         with open("tool.py") as file:
-            code = compile(file.read(), "tool.py", "exec")
+            source = file.read()
+        code = compile(source, "tool.py", "exec")
         names = {"__name__": "tool", "__file__": "tool.py", "AgentState": AgentState}
         exec(code, names)
         tool = names.get(call["name"])
@@ -96,13 +106,14 @@ def main():
             raise NameError("The source code has no function " + call["name"])
         arguments = call["arguments"]
         state = None
-        if "agent_state" in inspect.signature(tool).parameters:
+        if "agent_state" in source and asks_for_state(tool):
             if "agentState" not in call:
                 raise ValueError(call["name"] + " asks for agent_state, and is not called by an agent")
             state = arguments["agent_state"] = AgentState(call["agentState"])
         value = tool(**arguments)
-        if inspect.iscoroutine(value):
-            value = asyncio.run(value)
+        if hasattr(type(value), "__await__"):
+            import asyncio
+            value = asyncio.run(awaited(value))
         try:
             outcome["value"] = json.loads(json.dumps(value, allow_nan=False))
         except (TypeError, ValueError, RecursionError):
@@ -110,6 +121,7 @@ def main():
         if state is not None:
             outcome["blocks"] = {block.label: str(block.value) for block in state.memory.blocks}
     except BaseException as error:
+        import traceback
         lines = traceback.format_exception(type(error), error, error.__traceback__)
         own = [line for line in lines if "run.py" not in line.split("\\n")[0]]
         outcome = {"error": "".join(own).strip()}

@@ -119,6 +119,15 @@ describe("Tools of source code", { skip: bubblewrapMissing ?? false }, () => {
     assert.equal((await tools.tool(record)!.execute({ n: 1 }, { ...context, secrets: { TOKEN: "abc" }, signal })).text, "abc");
   });
 
+  test("Code that a model writes has none of them", async () => {
+    const runCode = tools.tool({ ...python("return 1"), name: "run_code", tool_type: "letta_builtin" })!;
+    const input = { language: "python", code: "import os; print(sorted(os.environ))" };
+    const { signal } = new AbortController();
+    const { text } = await runCode.execute(input, { ...context, secrets: { TOKEN: "abc" }, signal });
+    assert.match(text, /KELPIE_AGENT_ID/);
+    assert.doesNotMatch(text, /TOKEN/);
+  });
+
   test("Code that runs for ever ends when the call is given up", async () => {
     const giveUp = new AbortController();
     const called = call(python("while True: pass"), { n: 1 }, giveUp.signal);
