@@ -1,10 +1,9 @@
 /**
- * Tools of their owner's source code, and `run_code`: each call runs in a sandbox of its own, which is gone afterwards.
+ * Tools of their owner's source code, and those that run a model's: each call runs in a sandbox of its own, which is gone afterwards.
  *
  * Code that reaches no network and no memory changes nothing but its sandbox, so a call may be made again after a crash. Any
  * other is made once, unless its owner says otherwise: `effect` in the tool's `metadata_`.
  */
-import type { Json } from "../../base/json.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { type CommandResult, runCommand } from "../../sandbox/run-command.ts";
 import { type Mount, type Sandbox, SandboxFileError } from "../../sandbox/sandbox.ts";
@@ -15,6 +14,8 @@ import type { ToolRecord } from "../tool-record.ts";
 import { readAgentState, valuesOf, writeBlocks } from "./agent-state.ts";
 import type { Packages } from "./packages.ts";
 import { type Language, PackageError, requirementsOf } from "./requirements.ts";
+import { outputOf, parametersOf, toolOf } from "./code-tool.ts";
+import { runCodeWithTools } from "./run-code-with-tools.ts";
 import { codeRunner, type Outcome, pythonRunner, type Runner, type RunnerCall, typescriptRunner } from "./runners.ts";
 import { callBounds, describeExit, failed, isRefusal, type ToolSandboxes } from "./tool-sandboxes.ts";
 
@@ -29,8 +30,6 @@ const given = { timeoutMilliseconds: 170_000, outputBytesMax: 1024 * 1024 };
 const outcomeBytesMax = 8 * 1024 * 1024;
 /** Of what a failed call wrote, the model sees the end. */
 const outputCharactersShown = 2_000;
-/** Of each stream, for whoever runs a tool over the API. */
-const outputCharactersKept = 10_000;
 
 export class SourceTools {
   readonly #options: SourceToolsOptions;
@@ -39,9 +38,9 @@ export class SourceTools {
     this.#options = options;
   }
 
-  /** The tool behind a record with source code, or behind `run_code`. */
+  /** The tool behind a record with source code, or behind a built-in tool that runs code. */
   tool(record: ToolRecord): OutsideTool | undefined {
-    if (record.tool_type === "letta_builtin") return record.name === "run_code" ? this.#runCode(record) : undefined;
+    if (record.tool_type === "letta_builtin") return this.#builtIn(record);
     const { source_code: source, source_type: language } = record;
     if (source === null || source === "" || (language !== "python" && language !== "typescript")) return undefined;
     // Whether it is a parameter is seen when it runs; that it is named at all is enough to be careful.
@@ -55,6 +54,11 @@ export class SourceTools {
       const call = { name: record.name, arguments: input, ...(agentState === undefined ? {} : { agentState }) };
       return await this.#run(record, language, runner, call, context);
     });
+  }
+
+  #builtIn(record: ToolRecord): OutsideTool | undefined {
+    if (record.name === "run_code") return this.#runCode(record);
+    return record.name === "run_code_with_tools" ? runCodeWithTools(record, this.#options.sandboxes) : undefined;
   }
 
   #runCode(record: ToolRecord): OutsideTool {
@@ -120,14 +124,6 @@ export class SourceTools {
   }
 }
 
-/** A tool whose owner's word on its effect comes first. */
-export function toolOf(record: ToolRecord, effect: OutsideTool["effect"], execute: OutsideTool["execute"]): OutsideTool {
-  const declared = record.metadata_["effect"];
-  const known = declared === "readOnly" || declared === "idempotent" || declared === "once" ? declared : undefined;
-  const { name, description } = record;
-  return { name, description: description ?? "", parameters: parametersOf(record), effect: known ?? effect, execute };
-}
-
 /** The hosts that a tool's owner lets its code reach. */
 export function hostsOf({ metadata_ }: ToolRecord): readonly string[] {
   const hosts = metadata_["network_hosts"];
@@ -157,14 +153,6 @@ async function run(sandbox: Sandbox, runner: Runner, context: OutsideToolContext
   return { ...ran, stdout: masked(ran.stdout), stderr: masked(ran.stderr) };
 }
 
-function outputOf({ stdout, stderr }: CommandResult): Pick<ToolResult, "stdout" | "stderr"> {
-  return { stdout: endOf(stdout), stderr: endOf(stderr) };
-}
-
-function endOf(bytes: Buffer): string {
-  return bytes.toString("utf8").slice(-outputCharactersKept).toWellFormed();
-}
-
 async function readOutcome(sandbox: Sandbox): Promise<Outcome | "too-large" | undefined> {
   try {
     const outcome: unknown = JSON.parse(Buffer.from(await sandbox.files.read("outcome.json", outcomeBytesMax)).toString("utf8"));
@@ -175,8 +163,4 @@ async function readOutcome(sandbox: Sandbox): Promise<Outcome | "too-large" | un
     if (error instanceof SyntaxError || error instanceof SandboxFileError) return undefined;
     throw error;
   }
-}
-
-function parametersOf(record: ToolRecord): Json {
-  return (record.json_schema["parameters"] ?? { type: "object", properties: {} }) as Json;
 }
