@@ -1,9 +1,11 @@
 /** The tools that one agent has in one run, by name. */
 import type { Json } from "../base/json.ts";
 import type { ToolDefinition } from "../models/model.ts";
+import { Transaction } from "../storage/transaction.ts";
 import { readPolicies } from "../tools/policy-record.ts";
+import { withReconcileTool } from "../tools/reconcile-tool.ts";
 import { actionFor, type CallLimit, limitFor, mayAsk, type PolicyAction, strictest } from "../tools/tool-policy.ts";
-import { isBuiltIn, readTools, returnCharactersDefault } from "../tools/tool-record.ts";
+import { findToolByName, isBuiltIn, returnCharactersDefault } from "../tools/tool-record.ts";
 import { requiresApproval } from "../tools/tool-rules.ts";
 import { searchToolsName, toolSearch } from "../tools/tool-search.ts";
 import type { Tool, ToolInput } from "../tools/tool.ts";
@@ -45,13 +47,17 @@ type Environment = Pick<ConversationEnvironment, "store" | "tools" | "address" |
 export async function readAgentTools(environment: Environment, agent: AgentRecord): Promise<AgentTools> {
   const { store, tools, address } = environment;
   const [records, policies] = await Promise.all([
-    readTools(store, address.project, agent.tool_ids),
+    tools.read(store, address.project, agent.tool_ids),
     readPolicies(store, address.project, agent.id),
   ]);
   const lists = [policies.project.rules, policies.agent.rules];
   const approvalMilliseconds = policies.project.approval_seconds * 1_000;
   let opened: Secrets | undefined;
   const secrets = (): Secrets => (opened ??= openSecrets(environment, address.project, agent));
+  const find = async (name: string): Promise<Tool | undefined> => {
+    const record = await findToolByName(new Transaction(store), address.project, name);
+    return record && tools.resolve(record);
+  };
   const all = new Map<string, AgentTool>();
   // An agent that brings a tool of that name is shown all that it has.
   const hasSearch = records.length > toolsShownMax && !records.some(({ name }) => name === searchToolsName);
@@ -66,7 +72,7 @@ export async function readAgentTools(environment: Environment, agent: AgentRecor
         parameters: parameters ?? { type: "object", properties: {} },
         ...(typeof strict === "boolean" ? { strict } : {}),
       },
-      tool: tools.resolve(record),
+      tool: withReconcileTool(record, tools.resolve(record), find),
       isFoundBySearch: hasSearch && !isBuiltIn(record),
       identity: () => toolIdentity(record),
       mayAsk: always === "ask" || mayAsk(lists, name),

@@ -216,7 +216,11 @@ export async function reconcileCall(
     return toReturn(call, maskResult(secrets, seen.result), found.returnCharactersMax);
   } catch (error) {
     // Whatever it was, nothing is known of the call.
-    environment.log.write("warn", "What became of an interrupted call could not be found out", { tool: call.name, effect: effectId, error });
+    environment.log.write("warn", "What became of an interrupted call could not be found out", {
+      tool: call.name,
+      effect: effectId,
+      error,
+    });
     return "unknown";
   } finally {
     cancel();

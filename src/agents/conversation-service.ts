@@ -31,6 +31,7 @@ import {
   pageEffects,
   pageUnknownEffects,
   readEffect,
+  type RunEffectPage,
   type Settlement,
   unknownRows,
 } from "./effect-ledger.ts";
@@ -180,7 +181,7 @@ export class ConversationService {
   }
 
   /** The calls of a run that left Kelpie, or were about to. @throws {NotFoundError} */
-  async runEffects(project: string, runId: string, page: EffectPage): Promise<EffectRecord[]> {
+  async runEffects(project: string, runId: string, page: RunEffectPage): Promise<EffectRecord[]> {
     await this.run(project, runId);
     return await pageEffects(this.#agents.store, project, runId, page);
   }

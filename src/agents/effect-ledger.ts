@@ -95,12 +95,32 @@ export interface EffectPage {
   readonly limit: number;
 }
 
+export interface RunEffectPage extends EffectPage {
+  /** Only those. */
+  readonly state?: EffectState | undefined;
+}
+
+const rowsPerFilteredRead = 1_000;
+
 /** Those of a run, in the order of its steps. */
-export async function pageEffects(store: Store, project: string, runId: string, { after, limit }: EffectPage): Promise<EffectRecord[]> {
+export async function pageEffects(
+  store: Store,
+  project: string,
+  runId: string,
+  { after, limit, state }: RunEffectPage,
+): Promise<EffectRecord[]> {
   const { begin, end } = tupleRange(effectRows(project, runId));
-  const from = after === undefined ? begin : tupleRange([...effectRows(project, runId), after]).end;
-  const [rows = []] = await store.read([{ begin: from, end, limit }]);
-  return rows.map(({ value }) => decodeJson<EffectRecord>(value));
+  const rowsPerRead = state === undefined ? limit : rowsPerFilteredRead;
+  const found: EffectRecord[] = [];
+  for (let last = after; ;) {
+    const from = last === undefined ? begin : tupleRange([...effectRows(project, runId), last]).end;
+    const [rows = []] = await store.read([{ begin: from, end, limit: rowsPerRead }]);
+    const effects = rows.map(({ value }) => decodeJson<EffectRecord>(value));
+    found.push(...effects.filter((effect) => state === undefined || effect.state === state));
+    // A page that lacks what is filtered out would look like the last one.
+    if (effects.length < rowsPerRead || found.length >= limit) return found.slice(0, limit);
+    last = effects.at(-1)!.effect_id;
+  }
 }
 
 /** Those of a project whose outcome nobody knows, the oldest runs first. */

@@ -1,8 +1,9 @@
 /** Tools as rows: what a project has, under Letta's fields. Running one is the registry's part. */
-import type { Json } from "../base/json.ts";
-import type { Tuple } from "../base/tuple.ts";
+import { decodeJson, type Json } from "../base/json.ts";
+import { encodeTuple, type Tuple } from "../base/tuple.ts";
 import type { Environment } from "../environment/environment.ts";
 import { Collection, entityBytesMax, fitsOneRow, type Page } from "../storage/collection.ts";
+import { readCounter } from "../storage/counter.ts";
 import type { Store } from "../storage/store.ts";
 import type { Transaction } from "../storage/transaction.ts";
 import { addDocument, rankDocuments, removeDocument } from "../memory/full-text-index.ts";
@@ -168,6 +169,8 @@ export async function updateTool(
   const tool = checkTool({
     ...merged,
     name: nameOf(merged.json_schema),
+    // Whose tool it is of an MCP server is not for its owner to say.
+    metadata_: { ...merged.metadata_, ...(before.metadata_["mcp"] === undefined ? {} : { mcp: before.metadata_["mcp"] }) },
     updated_at: now(environment),
     last_updated_by_id: userId ?? before.last_updated_by_id,
   });
@@ -182,6 +185,7 @@ export async function replaceTool(transaction: Transaction, project: string, bef
     transaction.delete(nameKey(project, before.name));
   }
   tools.replace(transaction, project, before, tool);
+  transaction.add(changesKey(project), 1);
   removeDocument(transaction, textRoot(project), toDocument(before), toolTermsMax);
   addDocument(transaction, textRoot(project), toDocument(tool), toolTermsMax);
 }
@@ -190,6 +194,7 @@ export async function replaceTool(transaction: Transaction, project: string, bef
 export async function deleteTool(transaction: Transaction, project: string, id: string): Promise<ToolRecord> {
   const tool = await getTool(transaction, project, id);
   tools.delete(transaction, project, tool);
+  transaction.add(changesKey(project), 1);
   transaction.delete(nameKey(project, tool.name));
   removeDocument(transaction, textRoot(project), toDocument(tool), toolTermsMax);
   return tool;
@@ -199,6 +204,7 @@ export async function deleteTool(transaction: Transaction, project: string, id: 
 export async function insertTool(transaction: Transaction, project: string, tool: ToolRecord): Promise<void> {
   await takeName(transaction, project, tool);
   tools.insert(transaction, project, tool);
+  transaction.add(changesKey(project), 1);
   addDocument(transaction, textRoot(project), toDocument(tool), toolTermsMax);
 }
 
@@ -218,6 +224,20 @@ export async function findToolByName(transaction: Transaction, project: string, 
 /** Those of the tools that exist, in the order of `ids`. */
 export async function readTools(store: Store, project: string, ids: readonly string[]): Promise<ToolRecord[]> {
   return (await tools.read(store, project, ids)).filter((tool) => tool !== undefined);
+}
+
+/** The tools with these ids and how often the project's tools have changed, from one snapshot. */
+export async function readToolsAt(
+  store: Store,
+  project: string,
+  ids: readonly string[],
+): Promise<{ readonly changes: bigint; readonly records: readonly (ToolRecord | undefined)[] }> {
+  const keys = [changesKey(project), ...ids.map((id) => tools.key(project, id))];
+  const [changes, ...rows] = await store.read(keys.map((key) => ({ key: encodeTuple(key) })));
+  return {
+    changes: readCounter(changes![0]?.value),
+    records: rows.map(([row]) => (row === undefined ? undefined : decodeJson<ToolRecord>(row.value))),
+  };
 }
 
 /** A page of tools by time of creation, filtered within the bound of `scan`. @throws {UnknownCursorError} @throws {ScanLimitError} */
@@ -415,6 +435,11 @@ function toDocument(tool: ToolRecord): { readonly id: string; readonly time: num
 
 function nameKey(project: string, name: string): Tuple {
   return [project, "tool.by-name", name];
+}
+
+/** Grows with each change of the project's tools, in its batch. */
+function changesKey(project: string): Tuple {
+  return [project, "tool.changes"];
 }
 
 function textRoot(project: string): Tuple {

@@ -1,4 +1,5 @@
 /** What is asked of the server before the clients begin, and after they have ended. */
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ApiMessage, FinalState } from "./checker.ts";
 
@@ -26,11 +27,15 @@ export class Api {
     return agent.id;
   }
 
-  /** Adds an MCP server that the process starts as a program. Gives the ids of its tools. */
-  async addMcpServer(name: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<readonly string[]> {
-    const config = { mcp_server_type: "stdio", command: process.execPath, args, env };
-    const server = (await this.call("POST", "/v1/mcp-servers", { server_name: name, config })) as { readonly id: string };
-    const tools = (await this.call("GET", `/v1/mcp-servers/${server.id}/tools`)) as readonly { readonly id: string }[];
+  /** Adds the MCP server that counts at `counter`, and says which of its tools knows of another one's calls. Gives the ids of its tools. */
+  async addCountingServer(counter: string): Promise<readonly string[]> {
+    const args = [join(import.meta.dirname, "counting-mcp-server.ts")];
+    const config = { mcp_server_type: "stdio", command: process.execPath, args, env: { COUNTER: counter } };
+    const server = (await this.call("POST", "/v1/mcp-servers", { server_name: "counting", config })) as { readonly id: string };
+    const path = `/v1/mcp-servers/${server.id}/tools`;
+    const tools = (await this.call("GET", path)) as readonly { readonly id: string; readonly name: string }[];
+    const checked = tools.find(({ name }) => name === "counting__checked")!;
+    await this.call("PATCH", `/v1/tools/${checked.id}`, { metadata_: { reconcile: "counting__counted" } });
     return tools.map(({ id }) => id);
   }
 

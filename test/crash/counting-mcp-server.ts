@@ -8,11 +8,22 @@ const inputSchema: Tool["inputSchema"] = { type: "object", properties: { task: {
 const tools: readonly Tool[] = [
   { name: "once", description: "Counts a call, and says nothing of itself", inputSchema },
   { name: "idempotent", description: "Counts a call", inputSchema, annotations: { idempotentHint: true } },
+  { name: "checked", description: "Counts a call, and the next one says whether it did", inputSchema },
+  {
+    name: "counted",
+    description: "Says whether the call with this effect id was counted",
+    inputSchema: { type: "object", properties: { effect_id: { type: "string" } }, required: ["effect_id"] },
+    annotations: { readOnlyHint: true },
+  },
 ];
 
 const { server } = new McpServer({ name: "counting", version: "1" }, { capabilities: { tools: {} } });
 server.setRequestHandler("tools/list", () => ({ tools: [...tools] }));
 server.setRequestHandler("tools/call", async ({ params }) => {
+  if (params.name === "counted") {
+    const answer = await fetch(`${counter}?${new URLSearchParams({ effect: String(params.arguments?.["effect_id"]) })}`);
+    return { content: [{ type: "text", text: await answer.text() }] };
+  }
   const headers = { "idempotency-key": String(params._meta?.[effectIdMeta]) };
   const body = JSON.stringify({ tool: `counting__${params.name}`, task: params.arguments?.["task"] });
   const answer = await fetch(counter, { method: "POST", headers, body });

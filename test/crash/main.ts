@@ -200,8 +200,7 @@ async function kill(target: ChildProcess): Promise<void> {
 async function createAgents(count: number): Promise<string[]> {
   const tools = ["count_once", "count_idempotent", "count_read"];
   if (bubblewrapMissing === undefined) tools.push("post_once", "post_idempotent");
-  const program = join(import.meta.dirname, "counting-mcp-server.ts");
-  const counting = await api.addMcpServer("counting", [program], { COUNTER: world.toolUrl });
+  const counting = await api.addCountingServer(world.toolUrl);
   const ids: string[] = [];
   for (let index = 0; index < count; index++) ids.push(await api.createAgent(`agent ${index}`, tools, counting));
   return ids;
@@ -226,6 +225,7 @@ function report(notes: readonly Note[], verdict: ReturnType<typeof check>, settl
     effectsRepeated: verdict.repeated.length,
     effectsUnknown: settled.unknown,
     effectsSettled: settled.settled,
+    effectsReconciled: settled.reconciled,
     wrongHistories: verdict.wrong.length,
     seconds: Math.round((performance.now() - startedAt) / 1_000),
   };
@@ -236,7 +236,7 @@ function report(notes: readonly Note[], verdict: ReturnType<typeof check>, settl
     process.stdout.write(
       `kills ${result.kills}, acknowledged ${result.acknowledged} of ${result.tasks} tasks, finished ${result.finished}, lost ${result.lost}, duplicated steps ${result.duplicated}, ` +
         `effects ${result.effects}, calls ${calls.inProcess} in the process, ${calls.mcp} of an MCP server, ${calls.http} over HTTP from a sandbox${bubblewrapMissing === undefined ? "" : ` (not run: ${bubblewrapMissing})`}, ` +
-        `repeated without being declared repeatable ${result.effectsRepeated}, reported unknown ${result.effectsUnknown}, settled with the command ${result.effectsSettled}, ` +
+        `repeated without being declared repeatable ${result.effectsRepeated}, reported unknown ${result.effectsUnknown}, settled with the command ${result.effectsSettled}, found out by asking their tool ${result.effectsReconciled}, ` +
         `histories not allowed ${result.wrongHistories} (seed ${values.seed}, ${result.seconds} s)\n`,
     );
     for (const problem of problems.slice(0, 20)) process.stdout.write(`  ${problem}\n`);

@@ -2,11 +2,13 @@
 import { kelpie } from "../end-to-end/kelpie-command.ts";
 import type { Api, ApiEffect } from "./api.ts";
 import type { FinalState } from "./checker.ts";
-import type { Effect } from "./world.ts";
+import { type Effect, wasCounted } from "./world.ts";
 
 export interface Settled {
   readonly unknown: number;
   readonly settled: number;
+  /** Calls of which their tool knew after a crash. */
+  readonly reconciled: number;
   readonly problems: readonly string[];
 }
 
@@ -44,17 +46,22 @@ export async function settleUnknown(
       if (messages.filter((message) => String(message.content).includes(`What became of the call ${id} of`)).length !== 1)
         problems.push(`${effect_id} was settled, and its agent was not told once`);
   }
-  return { unknown: listed.length, settled: settled.length, problems };
+  const reconciled = returnsOf(states).filter(({ tool_return }) => tool_return.includes(wasCounted)).length;
+  return { unknown: listed.length, settled: settled.length, reconciled, problems };
 }
 
 /** The calls of which a conversation says that their outcome is unknown. */
 function toldUnknown(states: ReadonlyMap<string, FinalState>): Set<string> {
-  const calls = new Set<string>();
-  for (const { messages } of states.values())
-    for (const { run_id, tool_returns = [] } of messages)
-      for (const { tool_call_id, tool_return } of tool_returns)
-        if (tool_return.includes("is unknown")) calls.add(`${run_id}:${tool_call_id}`);
-  return calls;
+  const unknown = returnsOf(states).filter(({ tool_return }) => tool_return.includes("is unknown"));
+  return new Set(unknown.map(({ run_id, tool_call_id }) => `${run_id}:${tool_call_id}`));
+}
+
+function returnsOf(
+  states: ReadonlyMap<string, FinalState>,
+): { readonly run_id: string; readonly tool_call_id: string; readonly tool_return: string }[] {
+  return [...states.values()].flatMap(({ messages }) =>
+    messages.flatMap(({ run_id, tool_returns = [] }) => tool_returns.map((each) => ({ ...each, run_id: run_id! }))),
+  );
 }
 
 /** The run and the call of an effect, without its step. */

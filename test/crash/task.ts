@@ -36,7 +36,10 @@ export function stepsOf({ id, plan }: Task): readonly (readonly PlannedCall[])[]
     case "chain":
       return [[outside("count_once", "a")], [remember], [outside("count_once", "b")]];
     case "mcp":
-      return [[outside("counting__once", "a"), outside("counting__idempotent", "b")], [outside("counting__once", "c")]];
+      return [
+        [outside("counting__once", "a"), outside("counting__idempotent", "b")],
+        [outside("counting__once", "c"), outside("counting__checked", "d")],
+      ];
     case "post":
       return [[outside("post_once", "a")], [outside("post_idempotent", "b")]];
     case "diary":

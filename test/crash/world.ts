@@ -7,6 +7,11 @@ import { answerText, parseTask, stepsOf, type Task } from "./task.ts";
 /** A place outside the server at which it can be killed. */
 export type OutsideMoment = "model-request" | "model-stream" | "tool-arrived" | "tool-counted" | "tool-replied";
 
+/** In the result of a call that was found to have been counted. */
+export const wasCounted = "it is known to have been counted";
+/** A call that has left a process which is gone by now arrives sooner. */
+const arrivalMilliseconds = 500;
+
 export interface Effect {
   /** `task/part`, as the model wrote it. */
   readonly task: string;
@@ -41,6 +46,7 @@ export class World implements AsyncDisposable {
   static async start({ eventMilliseconds = () => 1, host = "127.0.0.1" }: WorldOptions = {}): Promise<World> {
     const provider = await ScriptedProvider.start((request) => world.#answer(request), { host });
     const tools = createServer((request, response) => {
+      if (request.method === "GET") return world.#say(new URL(request.url!, world.toolUrl).searchParams.get("effect")!, response);
       let body = "";
       request.setEncoding("utf8").on("data", (part: string) => (body += part));
       request.on("end", () => world.#call(String(request.headers["idempotency-key"]), body, response));
@@ -97,6 +103,16 @@ export class World implements AsyncDisposable {
       effect.replied = true;
       this.#at("tool-replied", tool);
     }, 3);
+  }
+
+  /** Whether a call was counted: when one that was under way has arrived. */
+  #say(effectId: string, response: ServerResponse): void {
+    setTimeout(() => {
+      const effect = this.effects.get(effectId);
+      const outcome =
+        effect === undefined ? { outcome: "did_not_happen" } : { outcome: "succeeded", result: `${wasCounted}: ${effect.task}` };
+      response.end(JSON.stringify(outcome));
+    }, arrivalMilliseconds);
   }
 
   #count(effectId: string, tool: string, task: string): Effect {

@@ -65,10 +65,7 @@ export function effectRoutes({ conversations }: Services): Endpoint[] {
         query: pageQuery.extend({ state: z.enum(effectStates).optional() }),
         response: z.array(effectSchema),
       },
-      async ({ params: { run_id }, query: { state, ...page }, project }) => {
-        const found = await conversations.runEffects(project, run_id, page);
-        return found.filter((effect) => state === undefined || effect.state === state).map(view);
-      },
+      async ({ params: { run_id }, query, project }) => (await conversations.runEffects(project, run_id, query)).map(view),
     ),
     endpoint(
       {

@@ -218,7 +218,9 @@ export class McpTools implements AsyncDisposable {
       return ["added", wanted.name];
     }
     if (isSameTool(before, wanted)) return [undefined, before.name];
-    const { name, description, json_schema, metadata_, tags, updated_at } = wanted;
+    const { name, description, json_schema, tags, updated_at } = wanted;
+    // What its owner has said of it stays.
+    const metadata_ = { ...before.metadata_, ...wanted.metadata_ };
     await replaceTool(transaction, project, before, { ...before, name, description, json_schema, metadata_, tags, updated_at });
     return ["updated", name];
   }
