@@ -212,9 +212,13 @@ const [percent, backslash, letterU, letterX] = [0x25, 0x5c, 0x75, 0x78];
 /** Of what JSON and most languages write behind a backslash for characters that are no letters: b, f, n, r, t, v. */
 const controlLetters: ReadonlySet<number> = new Set(Buffer.from("bfnrtv"));
 
+/** For texts that are no longer: making room for a short one would cost more than looking through it. */
+const room = { codes: new Uint8Array(16_384), starts: new Uint32Array(16_384) };
+
+/** Until the next call, which may use the same room. */
 function symbolsOf(text: string): Symbols {
-  const codes = new Uint8Array(text.length);
-  const starts = new Uint32Array(text.length);
+  const isShort = text.length <= room.codes.length;
+  const { codes, starts } = isShort ? room : { codes: new Uint8Array(text.length), starts: new Uint32Array(text.length) };
   let count = 0;
   for (let at = 0; at < text.length;) {
     const character = text.charCodeAt(at);
