@@ -118,6 +118,8 @@ async function callStateTool(
 export interface MadeCall {
   readonly result: ToolReturn;
   readonly isUnknown: boolean;
+  /** What code wrote beside its result. */
+  readonly written?: Pick<ToolResult, "stdout" | "stderr">;
 }
 
 type CallEnvironment = Pick<ConversationEnvironment, "environment" | "address"> & Pick<OutsideToolContext, "callTool">;
@@ -153,7 +155,10 @@ export async function callTool(
   try {
     const work = tool.execute(parsed.input, { effectId, secrets, signal: both, ...address, ...(inner && { callTool: inner }) });
     return await Promise.race([
-      work.then((result) => known(toReturn(call, maskResult(secrets, result), limits.returnCharactersMax))),
+      work.then((raw) => {
+        const result = maskResult(secrets, raw);
+        return { ...known(toReturn(call, result, limits.returnCharactersMax)), written: result };
+      }),
       stopped,
     ]);
   } catch (error) {

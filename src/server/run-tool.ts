@@ -22,11 +22,17 @@ export async function runTool(services: Services, run: ToolRun, signal: AbortSig
   return {
     status: result.status,
     func_return: result.text,
-    stdout: null,
-    stderr: null,
+    stdout: linesOf(result.stdout),
+    stderr: linesOf(result.stderr),
     agent_state: null,
     sandbox_config_fingerprint: null,
   };
+}
+
+/** Null: it is no code. */
+function linesOf(written: string | undefined): readonly string[] | null {
+  if (written === undefined) return null;
+  return written === "" ? [] : [written];
 }
 
 async function execute(services: Services, run: ToolRun, signal: AbortSignal): Promise<ToolResult> {
@@ -36,14 +42,14 @@ async function execute(services: Services, run: ToolRun, signal: AbortSignal): P
   if (tool.effect === "state") return await executeInTransaction(services, address, tool, args);
   const effectId = `effect-${services.environment.random.uuid()}`;
   const call = { tool_call_id: effectId, name: record.name, arguments: JSON.stringify(args) };
-  const { result } = await callTool(
+  const { result, written } = await callTool(
     { environment: services.environment, address },
     tool,
     { returnCharactersMax: record.return_char_limit, secrets: () => run.secrets ?? {} },
     { call, effectId },
     signal,
   );
-  return { status: result.status, text: result.tool_return };
+  return { ...written, status: result.status, text: result.tool_return };
 }
 
 async function executeInTransaction(

@@ -1,7 +1,7 @@
 /** What tools that run code have in common. */
 import type { Json } from "../../base/json.ts";
 import type { CommandResult } from "../../sandbox/run-command.ts";
-import type { OutsideTool, ToolResult } from "../tool.ts";
+import type { OutsideTool, OutsideToolContext, ToolResult } from "../tool.ts";
 import type { ToolRecord } from "../tool-record.ts";
 
 /** Of each stream, for whoever runs a tool over the API. */
@@ -25,4 +25,9 @@ export function outputOf({ stdout, stderr }: Pick<CommandResult, "stdout" | "std
 
 function endOf(bytes: Buffer): string {
   return bytes.toString("utf8").slice(-outputCharactersKept).toWellFormed();
+}
+
+/** What code has in its environment: the agent's secrets, and what the call is, also by Letta's names. */
+export function variablesOf({ id }: ToolRecord, { effectId, agentId, secrets }: OutsideToolContext): Readonly<Record<string, string>> {
+  return { ...secrets, KELPIE_EFFECT_ID: effectId, KELPIE_AGENT_ID: agentId, LETTA_AGENT_ID: agentId, LETTA_TOOL_ID: id };
 }

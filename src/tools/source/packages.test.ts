@@ -113,6 +113,42 @@ for (const language of ["python", "typescript"] as const)
       assert.deepEqual(installed(), before);
     });
 
+    test("A tool has Letta's client where the package and a key of the agent's secrets are there, and none otherwise", async () => {
+      if (language === "python")
+        registry.addWheel(
+          "letta_client",
+          "1.0.0",
+          "class Letta:\n    def __init__(self, api_key, base_url=None):\n        self.key = api_key\n",
+        );
+      else
+        registry.addNpm(
+          "@letta-ai/letta-client",
+          "1.0.0",
+          {},
+          "module.exports = class { constructor({ apiKey }) { this.key = apiKey; } };",
+        );
+      const sources =
+        language === "python"
+          ? ["def work():\n    return client and client.key", "def work(client=None):\n    return client and client.key"]
+          : ["export const work = () => client && client.key"];
+      for (const source of sources) {
+        const record = using(language, language === "python" ? "letta_client" : "@letta-ai/letta-client", "1.0.0", source);
+        const tool = openTools().tool(record)!;
+        const secrets = { LETTA_API_KEY: "the-key-of-a-server" };
+        assert.equal((await tool.execute({}, { ...context, secrets, signal })).text, "the-key-of-a-server");
+        assert.equal((await tool.execute({}, { ...context, signal })).text, "null");
+        const without = { ...record, pip_requirements: null, npm_requirements: null };
+        assert.equal(
+          (
+            await openTools()
+              .tool(without)!
+              .execute({}, { ...context, secrets, signal })
+          ).text,
+          "null",
+        );
+      }
+    });
+
     // What follows does not depend on the language.
     if (language === "typescript") return;
 

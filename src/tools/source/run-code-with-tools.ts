@@ -9,7 +9,7 @@ import type { Sandbox } from "../../sandbox/sandbox.ts";
 import type { OutsideTool, OutsideToolContext, ToolInput, ToolResult } from "../tool.ts";
 import type { ToolRecord } from "../tool-record.ts";
 import { CallLines, CallTooLongError } from "./call-lines.ts";
-import { outputOf, toolOf } from "./code-tool.ts";
+import { outputOf, toolOf, variablesOf } from "./code-tool.ts";
 import { codeWithToolsRunner } from "./code-with-tools-runner.ts";
 import { callBounds, describeExit, failed, type ToolSandboxes } from "./tool-sandboxes.ts";
 
@@ -28,7 +28,7 @@ export function runCodeWithTools(record: ToolRecord, sandboxes: ToolSandboxes): 
     return await sandboxes.use({}, context.signal, async (sandbox) => {
       for (const [path, content] of Object.entries(runner.files)) await sandbox.files.write(path, content);
       // No secrets: a model has written this, and tools reach further than its sandbox.
-      const environment = { PYTHONUTF8: "1", KELPIE_EFFECT_ID: context.effectId, KELPIE_AGENT_ID: context.agentId };
+      const environment = { PYTHONUTF8: "1", ...variablesOf(record, { ...context, secrets: {} }) };
       const { program } = runner;
       return await talk(sandbox, { program, arguments: runner.arguments, environment, ...given }, { ...context, callTool });
     });

@@ -84,9 +84,24 @@ class AgentState:
         self.blocks = self.memory.blocks
         self.__dict__.update(fields)
 
-def asks_for_state(tool):
+def asks_for(name, tool):
     import inspect
-    return "agent_state" in inspect.signature(tool).parameters
+    return name in inspect.signature(tool).parameters
+
+def letta_client():
+    import os
+    key, base = os.environ.get("LETTA_API_KEY"), os.environ.get("LETTA_BASE_URL")
+    if not key:
+        return None
+    try:
+        from letta_client import Letta
+    except ImportError:
+        return None
+    where = {"base_url": base} if base else {}
+    try:
+        return Letta(api_key=key, **where)
+    except TypeError:
+        return Letta(token=key, **where) # Before 1.0.
 
 async def awaited(value):
     return await value
@@ -99,14 +114,17 @@ def main():
         with open("tool.py") as file:
             source = file.read()
         code = compile(source, "tool.py", "exec")
-        names = {"__name__": "tool", "__file__": "tool.py", "AgentState": AgentState}
+        client = letta_client() if "client" in source else None
+        names = {"__name__": "tool", "__file__": "tool.py", "AgentState": AgentState, "client": client}
         exec(code, names)
         tool = names.get(call["name"])
         if not callable(tool):
             raise NameError("The source code has no function " + call["name"])
         arguments = call["arguments"]
         state = None
-        if "agent_state" in source and asks_for_state(tool):
+        if client is not None and asks_for("client", tool):
+            arguments["client"] = client
+        if "agent_state" in source and asks_for("agent_state", tool):
             if "agentState" not in call:
                 raise ValueError(call["name"] + " asks for agent_state, and is not called by an agent")
             state = arguments["agent_state"] = AgentState(call["agentState"])
@@ -133,9 +151,22 @@ main()
 
 const typescript = `import { readFileSync, writeFileSync } from "node:fs";
 
+async function lettaClient() {
+  const { LETTA_API_KEY: apiKey } = process.env;
+  if (apiKey === undefined || !readFileSync("tool.mts", "utf8").includes("client")) return null;
+  try {
+    const { default: Letta } = await import("@letta-ai/letta-client");
+    return new Letta({ apiKey });
+  } catch (error) {
+    if (error.code === "ERR_MODULE_NOT_FOUND") return null;
+    throw error;
+  }
+}
+
 let outcome: string;
 try {
   const call = JSON.parse(readFileSync("call.json", "utf8"));
+  globalThis.client = await lettaClient();
   const { kelpieTool } = await import(new URL("tool.mts", import.meta.url).href);
   if (typeof kelpieTool !== "function") throw new TypeError("It is no function: " + call.name);
   const value = await kelpieTool(...PARAMETERS.map((name: string) => call.arguments[name]));

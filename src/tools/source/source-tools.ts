@@ -14,7 +14,7 @@ import type { ToolRecord } from "../tool-record.ts";
 import { readAgentState, valuesOf, writeBlocks } from "./agent-state.ts";
 import type { Packages } from "./packages.ts";
 import { type Language, PackageError, requirementsOf } from "./requirements.ts";
-import { outputOf, parametersOf, toolOf } from "./code-tool.ts";
+import { outputOf, parametersOf, toolOf, variablesOf } from "./code-tool.ts";
 import { runCodeWithTools } from "./run-code-with-tools.ts";
 import { codeRunner, type Outcome, pythonRunner, type Runner, type RunnerCall, typescriptRunner } from "./runners.ts";
 import { callBounds, describeExit, failed, isRefusal, type ToolSandboxes } from "./tool-sandboxes.ts";
@@ -68,7 +68,7 @@ export class SourceTools {
       if (runner === undefined) return failed(`run_code runs python, js and ts, not ${language.slice(0, 50)}`);
       return await this.#options.sandboxes.use(networkOf(record), context.signal, async (sandbox) => {
         // No secrets, as in Letta: a model has written this.
-        const ran = await run(sandbox, runner, { ...context, secrets: {} });
+        const ran = await run(sandbox, runner, record, { ...context, secrets: {} });
         const text = Buffer.concat([ran.stdout, ran.stderr]).toString("utf8");
         if (ran.exit.reason === "exited" && ran.exit.code === 0) return { status: "success", text, ...outputOf(ran) };
         return { ...failed(`The code ${describeExit(ran.exit, callBounds, given)}\n${text}`.trim()), ...outputOf(ran) };
@@ -89,7 +89,7 @@ export class SourceTools {
     const needs = { ...networkOf(record), ...(mounts === undefined ? {} : { mounts }) };
     return await sandboxes.use(needs, context.signal, async (sandbox) => {
       await sandbox.files.write("call.json", JSON.stringify(call));
-      const ran = await run(sandbox, runner, context);
+      const ran = await run(sandbox, runner, record, context);
       const result = await this.#resultOf(sandbox, ran, call, context);
       return { ...result, ...outputOf(ran) };
     });
@@ -130,21 +130,16 @@ export function hostsOf({ metadata_ }: ToolRecord): readonly string[] {
   return Array.isArray(hosts) ? hosts.filter((host) => typeof host === "string") : [];
 }
 
-/** What code has in its environment: the agent's secrets, and what the call is. */
-export function variablesOf({ effectId, agentId, secrets }: OutsideToolContext): Readonly<Record<string, string>> {
-  return { ...secrets, KELPIE_EFFECT_ID: effectId, KELPIE_AGENT_ID: agentId };
-}
-
 function networkOf(record: ToolRecord): { readonly allow?: readonly { readonly host: string }[] } {
   const hosts = hostsOf(record);
   return hosts.length === 0 ? {} : { allow: hosts.map((host) => ({ host })) };
 }
 
 /** Gives what was written without the secrets of the agent: of one that is cut later not enough may be left to find it. @throws What `context.signal` was aborted with. */
-async function run(sandbox: Sandbox, runner: Runner, context: OutsideToolContext): Promise<CommandResult> {
+async function run(sandbox: Sandbox, runner: Runner, record: ToolRecord, context: OutsideToolContext): Promise<CommandResult> {
   for (const [path, content] of Object.entries(runner.files)) await sandbox.files.write(path, content);
   // Where packages are mounted for Python; Node looks in the folders above.
-  const environment = { PYTHONPATH: "/opt/kelpie/packages", PYTHONUTF8: "1", ...variablesOf(context) };
+  const environment = { PYTHONPATH: "/opt/kelpie/packages", PYTHONUTF8: "1", ...variablesOf(record, context) };
   const command = { program: runner.program, arguments: runner.arguments, environment, ...given };
   const ran = await runCommand(sandbox, command, context.signal);
   context.signal.throwIfAborted();
