@@ -8,7 +8,7 @@
 import { lookup } from "node:dns/promises";
 import type { FetchLike } from "@modelcontextprotocol/client";
 import { isPublicAddress, normalHost } from "../../sandbox/network-policy.ts";
-import { McpConnectionError, mcpLimits } from "./mcp.ts";
+import { effectIdMeta, McpConnectionError, mcpLimits } from "./mcp.ts";
 
 /** An answer was too long, and is not read on. */
 export class MessageTooLongError extends Error {
@@ -21,9 +21,23 @@ export function mcpFetch(serverUrl: string): FetchLike {
     const url = new URL(input);
     if (url.origin !== server.origin && !(await isPublic(url.hostname)) && (await isPublic(server.hostname)))
       throw new McpConnectionError(`the server ${server.host} names ${url.host}, which is of this host's own network: it is not asked`);
-    return bounded(await fetch(url, init));
+    return bounded(await fetch(url, withEffectId(init)));
   };
 }
+
+/** A call has the id of its effect in a header too, for whatever between here and the server knows nothing of the protocol. */
+function withEffectId(init: RequestInit | undefined): RequestInit | undefined {
+  if (typeof init?.body !== "string" || !init.body.includes(effectIdMeta)) return init;
+  const { method, params } = JSON.parse(init.body) as { readonly method?: unknown; readonly params?: { readonly _meta?: Meta } };
+  const id = params?._meta?.[effectIdMeta];
+  // A model's name for a call, which is in the id, may be text that no header takes.
+  if (method !== "tools/call" || typeof id !== "string" || !/^[\x21-\x7e]+$/.test(id)) return init;
+  const headers = new Headers(init.headers);
+  headers.set("idempotency-key", id);
+  return { ...init, headers };
+}
+
+type Meta = { readonly [name: string]: unknown };
 
 /** False also where a part of its addresses is not. */
 async function isPublic(hostname: string): Promise<boolean> {

@@ -29,7 +29,7 @@ async function setUp(
   answerCall: (answer: ServerResponse, asked: Asked, call: number) => void,
 ): Promise<{
   readonly calls: () => number;
-  call(signal?: AbortSignal): Promise<ToolResult>;
+  call(signal?: AbortSignal, effectId?: string): Promise<ToolResult>;
   readonly heads: IncomingMessage[];
   stop(): Promise<void>;
 }> {
@@ -72,7 +72,8 @@ async function setUp(
     heads,
     stop,
     calls: () => calls,
-    call: async (signal = new AbortController().signal) => await mcp.tool(record!)!.execute({}, { ...context, signal }),
+    call: async (signal = new AbortController().signal, effectId = "e") =>
+      await mcp.tool(record!)!.execute({}, { ...context, effectId, signal }),
   };
 }
 
@@ -119,6 +120,16 @@ test("A call that the server has no session for is sent again in a new one, and 
   const never = await setUp(t, (answer) => void answer.writeHead(404).end());
   await assert.rejects(never.call(), /404/);
   assert.equal(never.calls(), 2);
+});
+
+test("A call has the id of its effect in a header, where that takes it, and nothing else does", async (t) => {
+  const { call, heads } = await setUp(t, (answer, { id }) => json(answer, id!, done));
+  const ids = (): unknown[] => heads.map(({ headers }) => headers["idempotency-key"]);
+  assert.ok(ids().every((id) => id === undefined));
+  await call(undefined, "run-1:step-2:call_3");
+  assert.equal(ids().at(-1), "run-1:step-2:call_3");
+  await call(undefined, "run-1:step-2:Anruf 3 für Ö");
+  assert.equal(ids().at(-1), undefined);
 });
 
 test("A server that is away certainly did nothing", async (t) => {
