@@ -33,7 +33,8 @@ export async function bridgeMcp(client: ApiClient, program: Program): Promise<vo
   const { promise: ended, resolve: end } = Promise.withResolvers<void>();
   const host = new StdioServerTransport(input, terminal.output, { maxBufferSize: messageBytesMax });
   // An answer that cannot be written has nobody to read it.
-  const bridge = new Bridge(client, (message) => void host.send(message).catch(() => end()));
+  const answer = (message: JSONRPCMessage): void => void host.send(message).catch(() => end());
+  const bridge = new Bridge(client, { answer, note: (text) => terminal.note(text) });
   Object.assign(host, {
     onmessage: (message: JSONRPCMessage) => void bridge.forward(message),
     onerror: (error: Error) => terminal.note(`What the MCP host wrote is no message: ${error.message.slice(0, 300)}`),
@@ -50,13 +51,16 @@ export async function bridgeMcp(client: ApiClient, program: Program): Promise<vo
 class Bridge {
   readonly #client: ApiClient;
   readonly #answer: (message: JSONRPCMessage) => void;
+  /** For whoever reads the host's log: hosts do not show every error. */
+  readonly #note: (text: string) => void;
   readonly #server: StreamableHTTPClientTransport;
   readonly #open = new Map<RequestId, AbortController>();
   #initialize: RequestId | undefined;
 
-  constructor(client: ApiClient, answer: (message: JSONRPCMessage) => void) {
+  constructor(client: ApiClient, to: { readonly answer: (message: JSONRPCMessage) => void; readonly note: (text: string) => void }) {
     this.#client = client;
-    this.#answer = answer;
+    this.#answer = to.answer;
+    this.#note = to.note;
     this.#server = new StreamableHTTPClientTransport(new URL(`${client.url}/mcp`), { requestInit: { headers: client.authorization } });
     Object.assign(this.#server, { onmessage: (message: JSONRPCMessage) => this.#receive(message) });
   }
@@ -114,7 +118,9 @@ class Bridge {
   }
 
   #lost(id: RequestId, reason: string): void {
-    if (this.#open.delete(id)) this.#fail(id, reason);
+    if (!this.#open.delete(id)) return;
+    this.#note(reason);
+    this.#fail(id, reason);
   }
 
   #fail(id: RequestId, message: string): void {
