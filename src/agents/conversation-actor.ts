@@ -160,7 +160,7 @@ class ConversationActor implements Actor<ConversationMessage, unknown> {
       clearsContext: agent.message_buffer_autoclear,
     };
     const ids = stepIds(conversation.environment);
-    const pending = { run, calls: context.pending?.calls ?? [], stepId: ids.id };
+    const pending = { run, calls: context.pending?.calls ?? [], stepId: ids.id, now };
     const calls = setting === undefined ? [] : decidedCalls(conversation, setting, pending, decisionsOf(answers));
     // An answer to a request for approval comes right after it.
     const settled = context.pending === null ? settlementMessages(context) : [];

@@ -33,14 +33,22 @@ export function outdatedTools(tools: AgentTools, { calls }: PendingApproval, dec
   });
 }
 
+interface Answered {
+  readonly run: ActiveRun;
+  readonly calls: readonly PendingCall[];
+  readonly stepId: string;
+  /** When the answer came, for which it was looked at whether it was in time (A3). */
+  readonly now: number;
+}
+
 /** Denied, answered by the client, or free to be made. */
 export function decidedCalls(
   conversation: ConversationEnvironment,
   setting: RunSetting,
-  { run, calls, stepId }: { readonly run: ActiveRun; readonly calls: readonly PendingCall[]; readonly stepId: string },
+  { run, calls, stepId, now }: Answered,
   decisions: Decisions,
 ): CallState[] {
-  const approved_at = new Date(conversation.environment.clock.now()).toISOString();
+  const approved_at = new Date(now).toISOString();
   return calls.map(({ call, gated, hash }): CallState => {
     const effectId = `${run.id}:${stepId}:${call.tool_call_id}`;
     const decision = gated ? decisions.get(call.tool_call_id) : undefined;
