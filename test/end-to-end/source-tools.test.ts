@@ -50,3 +50,66 @@ test(
     assert.match(String(ran.func_return), /^y\*{8}/);
   },
 );
+
+test(
+  "Code of an agent calls its tools in one step, changes memory, is refused what a person must approve, and shows what it writes",
+  { skip: bubblewrapMissing ?? false },
+  async () => {
+    await using provider = await ScriptedProvider.start(({ lastMessage }) => {
+      const code = /^run ([\s\S]*)$/.exec(lastMessage.text)?.[1];
+      return code === undefined ? { text: lastMessage.text } : { toolCalls: [{ name: "run_code_with_tools", arguments: { code } }] };
+    });
+    await using server = await ServerProcess.start({ OPENAI_API_KEY: "key", OPENAI_API_BASE: `${provider.url}/v1` });
+    const letta = new Letta({ baseURL: server.url, apiKey: "none", maxRetries: 0 });
+    const sources = {
+      add: 'import sys\n\ndef add(left: int, right: int) -> int:\n    """Adds.\n\n    Args:\n        left (int): One.\n        right (int): Other.\n    """\n    print("adding", file=sys.stderr)\n    return left + right\n',
+      note: 'def note(text: str, agent_state: "AgentState") -> str:\n    """Notes.\n\n    Args:\n        text (str): What.\n    """\n    agent_state.memory.update_block_value("human", text)\n    return agent_state.name\n',
+      wipe: 'def wipe() -> str:\n    """Wipes."""\n    return "wiped"\n',
+    };
+    const tools = await Promise.all(Object.values(sources).map((source_code) => letta.tools.create({ source_code })));
+    const [withTools] = (await letta.tools.list({ name: "run_code_with_tools" })).items;
+    const agent = await letta.agents.create({
+      name: "noter",
+      model: "openai/scripted",
+      tool_ids: [...tools, withTools!].map(({ id }) => id),
+      tool_rules: [{ type: "requires_approval", tool_name: "wipe" }],
+      memory_blocks: [{ label: "human", value: "" }],
+    });
+    const code = [
+      "n = 0",
+      "for at in range(5):",
+      "    n = int(tools.add(left=n, right=at))",
+      "print(n, tools.note(text=f'The sum is {n}.'))",
+      "try:",
+      "    tools.wipe()",
+      "except ToolError as error:",
+      "    print(error)",
+    ].join("\n");
+    const { messages } = await letta.agents.messages.create(agent.id, { input: `run ${code}` });
+    const [returned] = messages.flatMap((message) => (message.message_type === "tool_return_message" ? [message] : []));
+    assert.ok(returned !== undefined);
+    assert.equal(returned.status, "success", returned.tool_return);
+    assert.match(returned.tool_return, /^10 noter\nwipe was not called: it waits for a person/);
+    assert.equal((await letta.agents.blocks.retrieve("human", { agent_id: agent.id })).value, "The sum is 10.");
+    assert.equal(provider.requests.length, 2);
+
+    const { run_id } = returned;
+    const effects = (await (await fetch(`${server.url}/v1/runs/${run_id}/effects`)).json()) as readonly {
+      readonly effect_id: string;
+      readonly tool_name: string;
+      readonly state: string;
+    }[];
+    assert.deepEqual(
+      effects.map(({ tool_name, state }) => `${tool_name} ${state}`),
+      ["run_code_with_tools succeeded", ...Array.from({ length: 5 }, () => "add succeeded"), "note succeeded"],
+    );
+    const outer = effects[0]!.effect_id;
+    assert.deepEqual(
+      effects.slice(1).map(({ effect_id }) => effect_id),
+      Array.from({ length: 6 }, (_, at) => `${outer}:${at + 1}`),
+    );
+
+    const ran = await letta.agents.tools.run("add", { agent_id: agent.id, args: { left: 1, right: 2 } });
+    assert.deepEqual([ran.status, ran.func_return, ran.stdout, ran.stderr], ["success", "3", [], ["adding\n"]]);
+  },
+);
