@@ -6,8 +6,8 @@
  *
  * N1. Found is a secret whole, in hex, in base64 (from each of its three alignments), and from behind; also in small or
  *     capital letters, and with anything but letters and digits in between.
- * N2. Found is each piece of these with eight letters and digits or more that looks like no word: has both letters and
- *     digits, or a capital letter behind a small one. So a secret that was split is, as long as its pieces are.
+ * N2. Found is each piece of these with eight letters and digits or more (in hex with sixteen) that looks like no word: has
+ *     both letters and digits, or a capital letter behind a small one. So a secret that was split is, as long as its pieces are.
  * N3. A text costs time in proportion to its length, whatever the number of secrets.
  *
  * What code does to a secret beyond that (shorter pieces, other encodings, two at once, compression) nobody can find.
@@ -17,7 +17,7 @@
 export const secretMask = "********";
 
 /** Shorter secrets are not looked for: they would take words out of every text. */
-export const secretCharactersMin = 6;
+const secretCharactersMin = 6;
 
 /** Of a longer secret no pieces of eight are looked for. */
 const piecesOfCharactersMax = 8_192;
@@ -28,15 +28,17 @@ const partSymbols = 64;
 
 export class SecretMask {
   readonly #patterns = new Patterns();
-  /** What has few letters and digits is found as it is. The longest first, so that none is hidden by a part of itself. */
+  /** What has few letters and digits, or others at an end, is found as it is. The longest first, so that none is hidden by a part of itself. */
   readonly #plain: readonly string[];
   readonly #isEmpty: boolean;
 
   constructor(secrets: Iterable<string>) {
     const values = [...new Set(secrets)].filter((secret) => secret.length >= secretCharactersMin);
     const plain = values.flatMap((secret) => {
-      const hasPieces = secret.length <= piecesOfCharactersMax && piecesOf(secret).length > 0;
-      return formsOf(secret).filter((form) => !this.#patterns.add(form, hasPieces));
+      const hasPieces = secret.length <= piecesOfCharactersMax && piecesOf(secret, window).length > 0;
+      // Eight of hex come about by chance in every long text of it.
+      this.#patterns.add(Buffer.from(secret).toString("hex"), hasPieces ? 2 * window : undefined);
+      return formsOf(secret).filter((form) => !this.#patterns.add(form, hasPieces ? window : undefined) || hasOtherEnd(form));
     });
     this.#plain = plain.filter((form) => form.length >= secretCharactersMin).toSorted((left, right) => right.length - left.length);
     this.#isEmpty = values.length === 0;
@@ -45,7 +47,7 @@ export class SecretMask {
   /** The text with `secretMask` in place of what was found. */
   apply(text: string): string {
     if (this.#isEmpty || text.length < secretCharactersMin) return text;
-    return this.#plain.reduce((rest, form) => rest.replaceAll(form, secretMask), this.#patterns.mask(text));
+    return this.#patterns.mask(this.#plain.reduce((rest, form) => rest.replaceAll(form, secretMask), text));
   }
 
   /** Masks the texts of a value of JSON, each by itself, and the names of its fields. */
@@ -82,8 +84,8 @@ class Patterns {
   /** A pattern's number plus one; 0 is a free place. Filled at most by half. */
   #table: Int32Array<ArrayBuffer> = new Int32Array(1_024);
 
-  /** `hasPieces`: those of eight are looked for too. False: the form has too few letters and digits to be found here. */
-  add(form: string, hasPieces: boolean): boolean {
+  /** `pieceLength`: pieces that long are looked for too. False: the form has too few letters and digits to be found here. */
+  add(form: string, pieceLength: number | undefined): boolean {
     const { codes, count } = symbolsOf(form);
     if (count < window) return false;
     const first = this.#symbols.length;
@@ -91,7 +93,7 @@ class Patterns {
     const length = Math.min(count, partSymbols);
     for (let at = 0; at + length < count; at += length) this.#add(first + at, length);
     this.#add(first + count - length, length);
-    if (hasPieces) for (const at of piecesOf(form)) this.#add(first + at, window);
+    if (pieceLength !== undefined) for (const at of piecesOf(form, pieceLength)) this.#add(first + at, pieceLength);
     return true;
   }
 
@@ -168,15 +170,14 @@ class Patterns {
   }
 }
 
-/** How code writes a secret; what has the same letters and digits is in here once or twice. */
+/** How code writes a secret, beside hex. Some have the same letters and digits, and count once. */
 function formsOf(secret: string): string[] {
   const bytes = Buffer.from(secret, "utf8");
   const base64 = [0, 1, 2].map((before) => innerBase64(bytes, before));
   const reversed = Array.from(secret).toReversed().join("");
-  const hex = bytes.toString("hex");
   const url = base64.map((form) => form.replaceAll("+", "-").replaceAll("/", "_"));
   const quoted = JSON.stringify(secret).slice(1, -1);
-  return [...new Set([secret, quoted, encodeURIComponent(secret.toWellFormed()), reversed, hex, hex.toUpperCase(), ...base64, ...url])];
+  return [...new Set([secret, quoted, encodeURIComponent(secret.toWellFormed()), reversed, ...base64, ...url])];
 }
 
 /** The characters that base64 has for `bytes` after `before` others, whatever is before and behind them. */
@@ -185,11 +186,16 @@ function innerBase64(bytes: Uint8Array, before: number): string {
   return padded.toString("base64").slice(Math.ceil((before * 8) / 6), Math.floor((padded.length * 8) / 6));
 }
 
+/** Whether more belongs to a form than letters and digits find. */
+function hasOtherEnd(form: string): boolean {
+  return /^[^a-z0-9]|[^a-z0-9]$/i.test(form);
+}
+
 /** Where pieces begin that are looked for, counted in letters and digits. */
-function piecesOf(text: string): number[] {
+function piecesOf(text: string, length: number): number[] {
   const { starts, count } = symbolsOf(text);
   const places: number[] = [];
-  for (let at = 0; at + window <= count; at++) if (looksMixed(text.slice(starts[at], starts[at + window - 1]! + 1))) places.push(at);
+  for (let at = 0; at + length <= count; at++) if (looksMixed(text.slice(starts[at], starts[at + length - 1]! + 1))) places.push(at);
   return places;
 }
 

@@ -153,7 +153,7 @@ def tell_by_code(how: str, name: str, agent_state: "AgentState"):
     }
     if how == "print":
         print(secret)
-        print(secret[:half], file=sys.stderr)
+        print(secret[::-1], file=sys.stderr)
         print(data.hex(), file=sys.stderr)
         return "done"
     if how == "traceback":
