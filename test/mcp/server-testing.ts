@@ -110,7 +110,7 @@ async function connectFirst(
   return Object.assign(client, { callTool: ((params, options) => callTool(params, undefined, options)) as Client["callTool"] });
 }
 
-function clientOf(revision: Revision): Client {
+export function clientOf(revision: Revision): Client {
   return new Client(
     { name: "test", version: "1" },
     { versionNegotiation: { mode: revision === "2025-11-25" ? "legacy" : { pin: revision } } },
