@@ -2,7 +2,7 @@
 import type { Agents } from "../../src/agents/agents.ts";
 import type { ApprovalDecision, ToolReturn } from "../../src/agents/chat-message.ts";
 import type { ConversationAddress } from "../../src/agents/conversation.ts";
-import type { CancelOutcome, InputMessage, SendOutcome, SendRequest } from "../../src/agents/conversations.ts";
+import type { ApprovalMessage, CancelOutcome, InputMessage, SendOutcome, SendRequest } from "../../src/agents/conversations.ts";
 import type { RunEvent } from "../../src/agents/run-events.ts";
 import { runs } from "../../src/agents/run.ts";
 import { encodeTuple, tupleRange } from "../../src/base/tuple.ts";
@@ -21,7 +21,7 @@ export const settleMilliseconds = 600_000;
 /** One request of a task and its run: the first has the task, later ones answer approvals. */
 export interface Leg {
   readonly otid: string;
-  readonly messages: readonly InputMessage[];
+  messages: readonly InputMessage[];
   readonly background: boolean;
   readonly streamTokens: boolean;
   readonly stepsMax: number;
@@ -100,8 +100,10 @@ export class AgentClient {
       const cancels = random.chance(0.12) ? this.#cancel(note, leg) : undefined;
       await this.#follow(note, leg);
       await cancels;
-      messages = this.#answers(note, leg);
+      const answer = this.#answer(note, leg);
       if (random.chance(0.1)) await this.#sendAgain(note, leg);
+      if (leg.messages[0]?.type === "approval" && this.#random.chance(0.3)) await this.#mustRefuse(note, leg, leg.messages[0]);
+      messages = answer === undefined ? undefined : await this.#afterAWhile(note, leg, answer);
     }
   }
 
@@ -125,6 +127,7 @@ export class AgentClient {
 
   /** Sends until the request is taken. False: what it would answer is over. */
   async #send(note: Note, leg: Leg): Promise<boolean> {
+    const isOutdated = approvesCall(leg) && !(await this.#cluster.approvals.isCurrent(requestIdOf(leg)));
     while (leg.runId === undefined) {
       const outcome = await this.#ask(note, `send ${leg.otid}`, async (agents, incarnation) => {
         const sent = await agents.conversations.send(note.address, requestOf(leg));
@@ -137,7 +140,11 @@ export class AgentClient {
       } else if (outcome.ok) {
         this.#world.operations++;
         leg.runId = outcome.runId;
-      } else if (!this.#mayBeRefused(note, leg, outcome)) return false;
+        if (isOutdated && approvesCall(leg))
+          this.#world.violation(`J10: ${leg.otid} was taken, and its tool had changed before it was sent`);
+      } else if (outcome.reason === "approvalExpired" || outcome.reason === "approvalOutdated")
+        await this.#denyInstead(leg, outcome.reason);
+      else if (!this.#mayBeRefused(note, leg, outcome)) return false;
       else await this.#world.sleep(20 + this.#random.fraction() * 300);
     }
     return true;
@@ -149,10 +156,21 @@ export class AgentClient {
     if (refusal.reason === "busy") return this.#isOverdue ? this.#never(note, leg, "found its conversation busy for ever") : true;
     if (refusal.reason === "pendingApproval" && !isAnswer)
       return this.#isOverdue ? this.#never(note, leg, "found its conversation waiting for ever") : true;
-    // A cancel of the run that waited has closed it, and others may wait by now.
-    const isClosed = note.legs.at(-2)?.isCancelAsked === true;
+    // A cancel of the run that waited, or a message after the time of its approval, has closed it, and others may wait by now.
+    const isClosed = note.legs.at(-2)?.isCancelAsked === true || (this.#cluster.approvals.mayExpire && note.task.plan !== "client");
     if (!isAnswer || !isClosed) this.#world.violation(`J1: ${leg.otid} was refused with ${JSON.stringify(refusal)}`);
     return false;
+  }
+
+  async #denyInstead(leg: Leg, reason: "approvalExpired" | "approvalOutdated"): Promise<void> {
+    const { approvals } = this.#cluster;
+    const isRight = reason === "approvalExpired" ? approvals.mayExpire : !(await approvals.isCurrent(requestIdOf(leg)));
+    if (!isRight || !approvesCall(leg)) this.#world.violation(`J10: ${leg.otid} was refused as ${reason}`);
+    leg.messages = leg.messages.map((message) =>
+      message.type === "approval"
+        ? { ...message, decisions: message.decisions.map((each) => ("approve" in each ? { ...each, approve: false } : each)) }
+        : message,
+    );
   }
 
   /** Looks for the run whose acknowledgement got lost, as a client does that comes back. */
@@ -224,7 +242,7 @@ export class AgentClient {
   }
 
   /** The next request of the task, where its run has stopped for one. */
-  #answers(note: Note, leg: Leg): readonly InputMessage[] | undefined {
+  #answer(note: Note, leg: Leg): ApprovalMessage | undefined {
     const stop = leg.events.find(({ message }) => message.message_type === "stop_reason")?.message["stop_reason"];
     if (stop !== "requires_approval") return undefined;
     const asked = leg.events.filter(({ message }) => message.message_type === "approval_request_message");
@@ -234,7 +252,34 @@ export class AgentClient {
       if (name === clientTool) return { tool_call_id, status: "success", tool_return: `looked up ${tool_call_id}` };
       return { tool_call_id, approve: this.#random.chance(0.7) };
     });
-    return [{ type: "approval", decisions, otid: `${note.task.id}/${note.legs.length}` }];
+    return { type: "approval", decisions, requestId: String(asked.at(-1)!.message.id), otid: `${note.task.id}/${note.legs.length}` };
+  }
+
+  /** What a person sends who is late, forgets it, or has others change the tool and its policy meanwhile (J10). */
+  async #afterAWhile(note: Note, leg: Leg, answer: ApprovalMessage): Promise<readonly ApprovalMessage[] | undefined> {
+    const { approvals } = this.#cluster;
+    const random = this.#random;
+    const calls = (approvals.asked.get(answer.requestId!)?.calls ?? []).filter(({ hash }) => hash !== undefined).map(({ call }) => call);
+    if (calls.length === 0) return [answer];
+    if (approvals.mayExpire && random.chance(0.15)) return undefined;
+    if (random.chance(0.4)) await this.#world.sleep(random.pick([500, 3_000, 6_000]));
+    if (random.chance(0.3)) {
+      const others = [...approvals.asked.keys()].filter((id) => id !== answer.requestId);
+      const requestId = others.length === 0 ? "message-of-nobody" : random.pick(others);
+      await this.#mustRefuse(note, leg, { ...answer, requestId });
+    }
+    if (random.chance(0.15)) await approvals.changeTool();
+    if (random.chance(0.15)) await approvals.deny(note.address.agentId, calls);
+    return [answer];
+  }
+
+  /** An approval that was given before, or is for another request than the one that waits. */
+  async #mustRefuse(note: Note, leg: Leg, answer: ApprovalMessage): Promise<void> {
+    const again = { ...leg, messages: [{ ...answer, otid: `${answer.otid}/again` }] };
+    const outcome = await this.#ask(note, `answer again ${leg.otid}`, (agents) =>
+      agents.conversations.send(note.address, requestOf(again)),
+    );
+    if (outcome?.ok === true) this.#world.violation(`J10: ${JSON.stringify(answer)} was taken again, or for another request`);
   }
 
   /** Calls a process and gives its answer; `undefined`: there is none, and the call may be made again. */
@@ -281,7 +326,16 @@ export class AgentClient {
   }
 }
 
-function requestOf(leg: Leg): SendRequest {
+/** The request that an answer is for. */
+function requestIdOf({ messages: [answer] }: Leg): string {
+  return answer?.type === "approval" ? answer.requestId! : "";
+}
+
+function approvesCall({ messages: [answer] }: Leg): boolean {
+  return answer?.type === "approval" && answer.decisions.some((decision) => "approve" in decision && decision.approve);
+}
+
+function requestOf(leg: Pick<Leg, "messages" | "stepsMax" | "background" | "streamTokens">): SendRequest {
   return {
     messages: leg.messages,
     stepsMax: leg.stepsMax,

@@ -18,6 +18,7 @@ import { type Incarnation, SimulatedProcess } from "../process.ts";
 import { KeyedRandom } from "../random.ts";
 import { ScriptedModels, scriptedHandle } from "../scripted-model.ts";
 import type { World } from "../world.ts";
+import { ApprovalWatch } from "./approval-watch.ts";
 import { approvedTool, script, toolNames } from "./task.ts";
 
 /** No run here names a server to be told. */
@@ -51,6 +52,7 @@ export class AgentCluster {
   readonly agents: SimulatedAgent[] = [];
   /** The block that all agents share. */
   sharedBlockId = "";
+  readonly approvals: ApprovalWatch;
   readonly #actors: AgentProcesses;
   readonly #nodes = new WeakMap<Incarnation, { readonly agents: Agents; readonly actors: Actors }>();
 
@@ -70,7 +72,9 @@ export class AgentCluster {
     const actors = new ActorRuntime({ store, environment, placement });
     const models = scriptedModels(world, setup);
     const { directory, conversations } = createAgents({ store, environment, models, tools, actors, callback });
-    const cluster = new AgentCluster(world, open);
+    const approvals = new ApprovalWatch(world, environment);
+    await approvals.setPolicy();
+    const cluster = new AgentCluster(world, approvals, open);
     const shared = await transact(store, environment, async (transaction) =>
       createBlock(transaction, environment, project, { label: "shared", value: "" }),
     );
@@ -85,7 +89,6 @@ export class AgentCluster {
         block_ids: [shared.id],
         include_base_tools: false,
         tools: toolNames,
-        tool_rules: [{ type: "requires_approval", tool_name: approvedTool }],
       });
       const addresses: ConversationAddress[] = [{ project, agentId: agent.id, conversationId: "default" }];
       for (let further = draws.below(3); further > 0; further--) {
@@ -98,8 +101,9 @@ export class AgentCluster {
     return cluster;
   }
 
-  private constructor(world: World, open: OpenAgentProcesses) {
+  private constructor(world: World, approvals: ApprovalWatch, open: OpenAgentProcesses) {
     this.world = world;
+    this.approvals = approvals;
     this.#actors = open(
       world,
       (incarnation, { store, actors }) => {
@@ -153,6 +157,7 @@ export class AgentCluster {
   async #checkIntent(incarnation: Incarnation, tool: Tool, input: ToolInput, { effectId }: OutsideToolContext): Promise<void> {
     const [runId = ""] = effectId.split(":");
     const record = await this.stored<EffectRecord>([...effectRows(project, runId), effectId]);
+    if (incarnation.alive && tool.name === approvedTool) this.approvals.checkLeaving(Number(input["amount"]), effectId, record);
     // A node that has lost the actor without knowing it yet may still make a call: another one has then made it again, if
     // that does no harm, or has said that its outcome is unknown.
     const isLate = record?.state === "unknown" || (tool.effect !== "once" && record !== undefined);

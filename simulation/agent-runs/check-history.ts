@@ -16,7 +16,7 @@ export function checkHistories(cluster: AgentCluster, notes: readonly Note[], st
   for (const [address, messages] of state.messages) {
     checkOrder(world, address, messages, state);
     const own = notes.filter((note) => note.address === address);
-    for (const note of own) checkNote(world, note, messages, state);
+    for (const note of own) checkNote(cluster, note, messages, state);
     for (const message of messages) {
       if (message.otid === undefined) continue;
       if (!own.some((note) => note.legs.some((leg) => leg.otid === message.otid)))
@@ -43,7 +43,8 @@ function checkOrder(world: World, address: ConversationAddress, messages: readon
 }
 
 /** A task is in its conversation once if it was acknowledged, else at most once (J1), with an allowed history (J2). */
-function checkNote(world: World, note: Note, messages: readonly ChatMessage[], state: FinalState): void {
+function checkNote(cluster: AgentCluster, note: Note, messages: readonly ChatMessage[], state: FinalState): void {
+  const { world } = cluster;
   const name = `${note.task.id} (${note.task.plan})`;
   let step = 0;
   for (const [at, leg] of note.legs.entries()) {
@@ -57,13 +58,13 @@ function checkNote(world: World, note: Note, messages: readonly ChatMessage[], s
     const run = state.runs.get(runId)!;
     const actual = messages.filter((message) => message.run_id === runId);
     const previous = at === 0 ? [] : messages.filter((message) => message.run_id === note.legs[at - 1]!.runId);
-    step = checkRun(world, { name, note, leg, at, step, run, actual, previous });
+    step = checkRun(cluster, { name, note, leg, at, step, run, actual, previous });
     checkCancelled(world, leg, run, actual);
   }
 }
 
 function checkRun(
-  world: World,
+  { world, approvals }: AgentCluster,
   {
     name,
     note,
@@ -88,8 +89,8 @@ function checkRun(
   const seen = outline(actual, previous);
   const stop = run.stop_reason ?? "none";
   const isEarly = earlyStops.includes(stop);
-  // A pending approval that was closed by a cancel got its results in the run that had asked.
-  const closed = planned.stop === "requires_approval" && leg.isCancelAsked ? planned.closed : [];
+  // A pending approval that a cancel or a later message closed got its results in the run that had asked.
+  const closed = planned.stop === "requires_approval" && (leg.isCancelAsked || approvals.mayExpire) ? planned.closed : [];
   const fits = isEarly
     ? seen.every((line, index) => line === planned.lines[index]) && !(seen.at(-1)?.startsWith("calls") ?? false)
     : stop === planned.stop && [planned.lines, [...planned.lines, ...closed]].some((lines) => lines.join("\n") === seen.join("\n"));
@@ -246,10 +247,11 @@ function checkCall(cluster: AgentCluster, call: ToolCall, result: ToolReturn | u
   if (result.status === "success") {
     if (tool === "outside_readOnly" ? calls === 0 : effects !== 1) wrong("it did not take effect");
     if (ledger !== "succeeded") wrong("the ledger says something else");
-  } else if (wasNotMade(result) || result.tool_return.includes("amount")) {
-    if (ids.length > 0) wrong("it left");
   } else if (isUnknown(result)) {
     if (ledger !== "unknown") wrong("the ledger does not call it unknown");
+  } else if (wasNotMade(result) || result.tool_return.includes("amount")) {
+    // One that may be repeated may have left before a crash, and be over a limit when it is made again.
+    if (ids.length > 0 && tool !== "outside_readOnly") wrong("it left");
   } else if (result.tool_return === "The simulated world said no") {
     if (tool === "outside_once" && effects > 0) wrong("it took effect");
     if (ledger !== "failed") wrong("the ledger does not call it failed");
@@ -257,7 +259,9 @@ function checkCall(cluster: AgentCluster, call: ToolCall, result: ToolReturn | u
 }
 
 function wasNotMade({ tool_return }: ToolReturn): boolean {
-  return tool_return === "The run was ended before this call was made" || tool_return.startsWith("Error: request to call tool denied");
+  if (tool_return === "The run was ended before this call was made" || tool_return.startsWith("Error: request to call tool denied"))
+    return true;
+  return /was not called:|may not be called with these arguments/.test(tool_return);
 }
 
 function isUnknown({ tool_return }: ToolReturn): boolean {

@@ -1,11 +1,12 @@
 /** Bugs to plant below, above and beside the agents: all of them outside of the code that ships. */
 import type { ActorType } from "../../src/actors/actor.ts";
-import { conversationActorType, type ContextState, type RunProgress } from "../../src/agents/conversation.ts";
+import { conversationActorType, type ContextState, type PendingApproval, type RunProgress } from "../../src/agents/conversation.ts";
 import type { ConversationMessage } from "../../src/agents/conversation-actor.ts";
+import type { InputMessage } from "../../src/agents/conversations.ts";
 import { decodeJson, encodeJson } from "../../src/base/json.ts";
 import { decodeTuple } from "../../src/base/tuple.ts";
 import { transact } from "../../src/storage/transaction.ts";
-import type { Batch, Store, Write } from "../../src/storage/store.ts";
+import type { Answer, Batch, Store, Write } from "../../src/storage/store.ts";
 import type { OutsideTool, StateTool, Tool } from "../../src/tools/tool.ts";
 import { isSet, replyBeforeCommit, rowKind, withCommit, withRead, withWrites } from "../mutants.ts";
 import type { SwarmOptions } from "../swarm.ts";
@@ -128,6 +129,58 @@ export const agentMutants: readonly Mutant[] = [
     seedsMax: 300,
     wrapType: (type) => (type.type === conversationActorType ? ignoringCancels(type) : type),
   },
+  {
+    name: "approval-row-forgotten",
+    breaks: "lists do not show a conversation that waits for an approval",
+    workload,
+    seedsMax: 100,
+    wrapStore: (store) => withWrites(store, (write) => !isSet(write, "approval")),
+  },
+  {
+    name: "approval-row-kept",
+    breaks: "lists go on to show a conversation whose approval was given",
+    workload,
+    seedsMax: 100,
+    wrapStore: (store) => withWrites(store, (write) => !(write.kind === "delete" && rowKind(write.key) === "approval")),
+  },
+  {
+    name: "approval-expiry-ignored",
+    breaks: "an approval is taken however late it comes",
+    workload,
+    seedsMax: 300,
+    options: onlyAfterCrash,
+    wrapStore: (store) =>
+      withContext(store, (context) => (context.pending === null ? context : { ...context, pending: withoutExpiry(context.pending) })),
+  },
+  {
+    name: "approval-reused",
+    breaks: "a conversation waits on when its approval was given, so that it can be given again",
+    workload,
+    seedsMax: 300,
+    options: onlyAfterCrash,
+    wrapStore: (store) => waitingOn(withWrites(store, (write) => !(write.kind === "delete" && rowKind(write.key).startsWith("approval")))),
+  },
+  {
+    name: "approval-for-any-request",
+    breaks: "an approval counts for whatever waits when it comes",
+    workload,
+    seedsMax: 100,
+    wrapType: (type) => (type.type === conversationActorType ? forAnyRequest(type) : type),
+  },
+  {
+    name: "approval-hash-ignored",
+    breaks: "an approval is bound to what the tool is when it comes, and not to what it was when it was asked for",
+    workload,
+    seedsMax: 200,
+    wrapStore: (store) => rememberingFirst(store, "tool"),
+  },
+  {
+    name: "policy-remembered",
+    breaks: "a policy that was changed between the ask and the approval does not count when the call leaves",
+    workload,
+    seedsMax: 200,
+    wrapStore: (store) => rememberingFirst(store, "tool_policy"),
+  },
 ];
 
 /** An activation remembers all of its rows, so what is wrong in the store shows when it is read again: after one of many crashes. */
@@ -214,4 +267,73 @@ function ignoringCancels(type: ActorType): ActorType {
       };
     },
   };
+}
+
+/** Changes what is written of a conversation's context. */
+function withContext(store: Store, change: (context: ContextState, key: string) => ContextState): Store {
+  return withCommit(store, (batch, commit) =>
+    commit({
+      ...batch,
+      writes: batch.writes.map((write) =>
+        isStateSet(write, "context") && write.kind === "set"
+          ? { ...write, value: encodeJson(change(decodeJson<ContextState>(write.value), String(decodeTuple(write.key)[3]))) }
+          : write,
+      ),
+    }),
+  );
+}
+
+function withoutExpiry({ expiresAt: _, ...pending }: PendingApproval): PendingApproval {
+  return pending;
+}
+
+function waitingOn(store: Store): Store {
+  const waited = new Map<string, PendingApproval>();
+  return withContext(store, (context, key) => {
+    if (context.pending !== null) waited.set(key, context.pending);
+    return { ...context, pending: waited.get(key) ?? null };
+  });
+}
+
+/** Rows of a kind are in each incarnation as it saw them first. */
+function rememberingFirst(store: Store, kind: string): Store {
+  const known = new Map<string, Answer>();
+  return withRead(store, async (queries, read) => {
+    const answers = await read(queries);
+    return answers.map((answer, at) => {
+      const query = queries[at]!;
+      if (!("key" in query) || rowKind(query.key) !== kind) return answer;
+      const name = JSON.stringify(decodeTuple(query.key));
+      if (!known.has(name)) known.set(name, answer);
+      return known.get(name)!;
+    });
+  });
+}
+
+/** Changes what a conversation is sent. */
+function withRequests(type: ActorType, change: (message: InputMessage) => InputMessage): ActorType {
+  return {
+    ...type,
+    create: (activation) => {
+      const actor = type.create(activation);
+      return {
+        ...(actor.activate === undefined ? {} : { activate: () => actor.activate!() }),
+        ...(actor.remind === undefined ? {} : { remind: (reminder, turn) => actor.remind!(reminder, turn) }),
+        receive: async (message, turn) => {
+          const sent = message as ConversationMessage;
+          if (sent.kind !== "send") return await actor.receive(message, turn);
+          const messages = sent.request.messages.map(change);
+          return await actor.receive({ ...sent, request: { ...sent.request, messages } }, turn);
+        },
+      };
+    },
+  };
+}
+
+function forAnyRequest(type: ActorType): ActorType {
+  return withRequests(type, (message) => {
+    if (message.type !== "approval") return message;
+    const { requestId: _, ...rest } = message;
+    return rest;
+  });
 }

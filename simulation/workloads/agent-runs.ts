@@ -15,6 +15,9 @@
  * J8. A run whose cancel was acknowledged ends cancelled and goes no further.
  * J9. A run in progress has a reminder. When the faults are over every run comes to its end although nobody asks, and
  *     leaves no reminder, no row of active runs and no busy actor.
+ * J10. A call that has to be approved leaves only with an approval for just these arguments and this tool, given in time to
+ *     the request that waited, and an approval is used for one call. What a policy denied before stays undone. Lists show
+ *     a conversation just as long as it waits for a person.
  */
 import { AgentClient, settleMilliseconds } from "../agent-runs/agent-client.ts";
 import { AgentCluster, type OpenAgentProcesses } from "../agent-runs/agent-cluster.ts";
