@@ -33,8 +33,7 @@ import { StoredProviders } from "./server/providers.ts";
 import type { ClusterView } from "./server/services.ts";
 import type { Store } from "./storage/store.ts";
 import type { Tool } from "./tools/tool.ts";
-import type { Elicit } from "./tools/mcp/connection.ts";
-import { McpTools } from "./tools/mcp/mcp-tools.ts";
+import { type Elicit, McpTools } from "./tools/mcp/mcp-tools.ts";
 import { ToolRegistry } from "./tools/tool-registry.ts";
 
 export { actorOf, defineActor, sendTo } from "./actors/define-actor.ts";
@@ -137,6 +136,7 @@ export async function createKelpie(options: KelpieOptions = {}): Promise<Kelpie>
       environment,
       sealingKey,
       publicUrl: () => options.publicUrl ?? servedUrl,
+      models,
       elicit: options.elicit,
     }),
   );

@@ -1,9 +1,11 @@
 /** `kelpie mcp`: the MCP servers of a running Kelpie. */
 import { readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 import { parseEnv } from "node:util";
 import { suggestion } from "../base/nearest.ts";
 import { type ApiClient, ApiError } from "./api-client.ts";
 import { type Command, CommandError, type CommandInput, exitCodes, jsonOption, serverOption, UsageError } from "./command.ts";
+import { answerTo, type McpQuestion, questionText } from "./mcp-question-text.ts";
 import { type McpTool, toolText } from "./mcp-tool-text.ts";
 import type { Program } from "./program.ts";
 import { clientFor, onePositional } from "./remote.ts";
@@ -27,6 +29,14 @@ interface Changes {
 
 type TakenTool = Omit<McpTool, "effect"> & { readonly id: string; readonly metadata_: { readonly mcp: { readonly effect: string } } };
 
+interface Offer {
+  readonly protocol_version: string;
+  readonly server: { readonly name: string; readonly version: string; readonly title?: string };
+  readonly capabilities: object;
+  readonly milliseconds: number;
+  readonly tools: readonly (McpTool & { readonly state: string })[];
+}
+
 /** Of tools that a server offers now. */
 const notes: Readonly<Record<string, string>> = {
   new: "new, not taken",
@@ -41,6 +51,8 @@ const verbs: Readonly<Record<string, (client: ApiClient, input: CommandInput, pr
   test,
   refresh,
   remove,
+  questions,
+  answer,
   serve,
 };
 /** As many as the API lists at once. */
@@ -50,14 +62,18 @@ export const mcpCommand: Command = {
   name: "mcp",
   summary: "List, add, refresh and remove MCP servers; be one",
   usage:
-    "list | add <name> <url> | add <name> -- <program> [arguments] | tools <server> | test <server> | refresh <server> | remove <server> | serve   (a server is named by its id or its name)",
+    "list | add <name> <url> | add <name> -- <program> [arguments] | tools <server> | test <server> | refresh <server> | remove <server> | questions [server] | answer <question> [field=value …] | serve   (a server is named by its id or its name)",
   description:
-    "the MCP servers of a running Kelpie. Their tools are taken when they are added, and again by refresh: what they say of themselves is shown then, as agents are told it. test asks a server and shows it without taking anything. serve is for the other direction: an MCP host starts it, and has the agents of a running Kelpie as its tools",
+    "the MCP servers of a running Kelpie. Their tools are taken when they are added, and again by refresh: what they say of themselves is shown then, as agents are told it. test asks a server and shows it without taking anything. questions shows what servers ask a person in the middle of a call, if they were added with --questions. serve is for the other direction: an MCP host starts it, and has the agents of a running Kelpie as its tools",
   options: [
     // Node takes --env-file for its own.
     { name: "variables", value: "path", meaning: "add: a file with variables of the program, as lines NAME=value" },
     { name: "token-file", value: "path", meaning: "add: a file with what is sent to the address as its bearer token" },
     { name: "headers", value: "path", meaning: "add: a file with what else is sent to the address, as lines Name: value" },
+    { name: "model", value: "handle", meaning: "add: the model that answers what the server asks of one; without it, none does" },
+    { name: "root", value: "path[,path…]", meaning: "add: folders that the server is told to work in" },
+    { name: "questions", meaning: "add: what the server asks a person waits for kelpie mcp answer" },
+    { name: "decline", meaning: "answer: the server gets no answer, and is told so" },
     { name: "sse", meaning: "add: the address speaks the older HTTP with SSE" },
     serverOption,
     jsonOption,
@@ -69,6 +85,7 @@ export const mcpCommand: Command = {
     "kelpie mcp test issues",
     "kelpie mcp refresh issues",
     "kelpie mcp remove files",
+    "kelpie mcp answer mcp_question-1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed count=3",
     "kelpie mcp serve",
   ],
   async run(input, program) {
@@ -76,7 +93,7 @@ export const mcpCommand: Command = {
     const action = verbs[verb];
     if (action === undefined)
       throw new UsageError(
-        `kelpie mcp cannot ${JSON.stringify(verb)}: it can list, add, test, refresh and remove servers, list their tools, and serve.${suggestion(verb, Object.keys(verbs))}`,
+        `kelpie mcp cannot ${JSON.stringify(verb)}: it can list, add, test, refresh and remove servers, list their tools, show and answer their questions, and serve.${suggestion(verb, Object.keys(verbs))}`,
       );
     await action(clientFor(input, program), input, program);
     return exitCodes.ok;
@@ -101,7 +118,7 @@ async function add(client: ApiClient, input: CommandInput, program: Program): Pr
   if (server_name === undefined || place === undefined)
     throw new UsageError("add needs a name and an address, or a name, -- and a program: kelpie mcp add files -- npx -y some-server");
   const server = await client.request<McpServer>("POST", "/v1/mcp-servers", {
-    body: { server_name, config: configOf(place, args, input) },
+    body: { server_name, config: configOf(place, args, input), grants: grantsOf(input) },
   });
   if (!input.flags.has("json")) program.terminal.note(`Added ${printable(server_name)} (${server.id})`);
   await takeTools(client, server, input, program);
@@ -124,6 +141,15 @@ function configOf(place: string, args: readonly string[], { values, flags }: Com
   return { mcp_server_type: "stdio", command: place, args, ...(variables === undefined ? {} : { env: parseEnv(read(variables)) }) };
 }
 
+function grantsOf({ values, flags }: CommandInput): object {
+  const [model, root] = [values.get("model"), values.get("root")];
+  return {
+    ...(model === undefined ? {} : { sampling_model: model }),
+    ...(root === undefined ? {} : { roots: root.split(",").map((path) => ({ uri: pathToFileURL(path).href })) }),
+    ...(flags.has("questions") ? { elicitation: true } : {}),
+  };
+}
+
 function headersIn(path: string): Record<string, string> {
   const lines = read(path)
     .split("\n")
@@ -143,14 +169,19 @@ async function tools(client: ApiClient, input: CommandInput, { terminal }: Progr
 
 async function test(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
   const server = await findServer(client, onePositional(input, "server"));
-  const offer = await inWords(
-    client.request<readonly (McpTool & { readonly state: string })[]>("GET", `/v1/mcp-servers/${server.id}/offer`),
-  );
+  const offer = await inWords(client.request<Offer>("GET", `/v1/mcp-servers/${server.id}/offer`));
   if (input.flags.has("json")) return terminal.line(JSON.stringify(offer, null, 2));
-  const offered = offer.filter(({ state }) => state !== "gone");
-  terminal.line(`${printable(server.server_name)} answers, and offers ${offered.length} tools`);
-  for (const tool of offer) for (const line of toolText(tool, notes[tool.state])) terminal.line(line);
-  if (offer.some(({ state }) => state !== "taken")) terminal.note(`kelpie mcp refresh ${printable(server.server_name)} takes them so`);
+  const { tools: offered, milliseconds } = offer;
+  const count = offered.filter(({ state }) => state !== "gone").length;
+  terminal.line(`${printable(server.server_name)} answered in ${milliseconds} ms, and offers ${count} tools`);
+  for (const line of table([
+    ["program", printable([offer.server.title, offer.server.name, offer.server.version].filter(Boolean).join(" "))],
+    ["protocol", printable(offer.protocol_version)],
+    ["capabilities", printable(Object.keys(offer.capabilities).join(", "))],
+  ]))
+    terminal.line(line);
+  for (const tool of offered) for (const line of toolText(tool, notes[tool.state])) terminal.line(line);
+  if (offered.some(({ state }) => state !== "taken")) terminal.note(`kelpie mcp refresh ${printable(server.server_name)} takes them so`);
 }
 
 async function refresh(client: ApiClient, input: CommandInput, program: Program): Promise<void> {
@@ -191,6 +222,31 @@ async function remove(client: ApiClient, input: CommandInput, { terminal }: Prog
   await client.request("DELETE", `/v1/mcp-servers/${id}`);
   if (input.flags.has("json")) terminal.line(JSON.stringify({ id, deleted: true }));
   else terminal.note(`Removed ${printable(server_name)} and its tools (${id})`);
+}
+
+async function questions(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
+  const [, named] = input.positionals;
+  const waiting = await questionsOf(client, named === undefined ? await allServers(client) : [await findServer(client, named)]);
+  if (input.flags.has("json")) return terminal.line(JSON.stringify(waiting, null, 2));
+  if (waiting.length === 0) return terminal.line("No MCP server asks anything now.");
+  for (const question of waiting) for (const line of questionText(question)) terminal.line(line);
+}
+
+async function answer(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
+  const [, id, ...fields] = input.positionals;
+  if (id === undefined) throw new UsageError("answer needs the id of a question: kelpie mcp questions shows those there are");
+  const question = (await questionsOf(client, await allServers(client))).find((each) => each.id === id);
+  if (question === undefined)
+    throw new CommandError(`No question ${JSON.stringify(id)} waits at ${client.url}. kelpie mcp questions shows those that do`);
+  const body = input.flags.has("decline") ? { action: "decline" } : answerTo(question, fields);
+  await client.request("POST", `/v1/mcp-servers/${question.server_id}/questions/${id}`, { body });
+  if (input.flags.has("json")) terminal.line(JSON.stringify({ id, ...body }));
+  else terminal.note(`${printable(question.server_name)} is told: ${body.action}`);
+}
+
+async function questionsOf(client: ApiClient, servers: readonly McpServer[]): Promise<readonly McpQuestion[]> {
+  const all = servers.map(({ id }) => client.request<McpQuestion[]>("GET", `/v1/mcp-servers/${id}/questions`));
+  return (await Promise.all(all)).flat();
 }
 
 async function serve(client: ApiClient, input: CommandInput, program: Program): Promise<void> {

@@ -32,9 +32,11 @@ import { SealError } from "../storage/sealing-key.ts";
 import { CommitUnknownError, LimitError, StoreUnavailableError } from "../storage/store.ts";
 import { ConflictError } from "../storage/transaction.ts";
 import {
+  InvalidMcpAnswerError,
   InvalidMcpServerError,
   McpAuthorizationError,
   McpConnectionError,
+  McpQuestionNotFoundError,
   McpServerNameTakenError,
   McpServerNotFoundError,
   UnknownAuthorizationError,
@@ -112,7 +114,9 @@ function translate(error: unknown): HttpError | undefined {
   if (error instanceof ToolNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
   if (error instanceof InvalidMcpServerError) return invalidArgument(error.message);
   if (error instanceof McpServerNameTakenError) return conflict(error.message);
-  if (error instanceof McpServerNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
+  if (error instanceof InvalidMcpAnswerError) return unprocessable(`body.content: ${error.message}`);
+  if (error instanceof McpServerNotFoundError || error instanceof McpQuestionNotFoundError)
+    return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
   if (error instanceof McpAuthorizationError)
     return new HttpError(409, {
       detail: `The MCP server ${error.serverName} asks for your authorization: open ${error.url} in a browser`,

@@ -27,10 +27,13 @@ test("A server is added with its program and variables, listed, refreshed and re
   assert.match((await mcp("list")).output, /graph +stdio +\S+ .*mcp_server-/);
   assert.match((await mcp("tools", "graph")).output, /graph__create_entities +tool-\S+ +\w+ +Create multiple new entities/);
   const tested = await mcp("test", "graph");
-  assert.match(tested.output, /^graph answers, and offers 11 tools\n/);
+  assert.match(
+    tested.output,
+    /^graph answered in \d+ ms, and offers 11 tools\nprogram +memory-server \S+\nprotocol +\d{4}-\d\d-\d\d\ncapabilities +.*tools/,
+  );
   assert.doesNotMatch(tested.output, /; new|; not what/);
-  const states = JSON.parse((await mcp("test", "graph", "--json")).output) as readonly { readonly state: string }[];
-  assert.deepEqual([...new Set(states.map(({ state }) => state))], ["taken"]);
+  const offer = JSON.parse((await mcp("test", "graph", "--json")).output) as { readonly tools: readonly { readonly state: string }[] };
+  assert.deepEqual([...new Set(offer.tools.map(({ state }) => state))], ["taken"]);
   assert.equal((await mcp("refresh", "graph")).output, "graph has 11 tools\n");
   assert.match((await mcp("add", "graph", "--", node, program)).notes, /There is an MCP server with the name .*graph/);
 
@@ -51,6 +54,29 @@ test("A server that has changed says so when it is tested, and is taken again by
   assert.match(tested.output, /child__echo: is never repeated; not what was taken, and refused until it is taken again\n/);
   assert.match(tested.notes, /kelpie mcp refresh child takes them so/);
   assert.match((await mcp("refresh", "child")).output, /^child has 2 tools\n\nchild__echo: is never repeated; changed\n/);
+});
+
+test("What a server asks a person is shown and answered", async (t) => {
+  const { letta, url } = await start(t);
+  const mcp = async (...args: string[]): ReturnType<typeof kelpie> => await kelpie(["mcp", ...args], { variables: { KELPIE_SERVER: url } });
+  await mcp("add", "child", "--questions", "--root", "/srv/files", "--", node, child, "asks a person");
+  const [server] = await letta.mcpServers.list();
+  const { grants } = server as unknown as { readonly grants: object };
+  assert.deepEqual(grants, { sampling_model: null, elicitation: true, roots: [{ uri: "file:///srv/files" }] });
+  assert.match((await mcp("questions")).output, /No MCP server asks anything now/);
+  const [echo] = await letta.mcpServers.tools.list(server!.id!);
+  const called = letta.mcpServers.tools.run(echo!.id, { mcp_server_id: server!.id!, args: { text: "a" } });
+  let shown = "";
+  while (!shown.startsWith("mcp_question-")) shown = (await mcp("questions", "child")).output;
+  assert.match(shown, /\nThe MCP server child asks, until \S+, in a call of the API \(echo\):\n {2}> How many\?\n {2}count\? integer\n.*no password/);
+  const id = shown.slice(0, shown.indexOf("\n"));
+  const wrong = await mcp("answer", id, "count=many");
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.notes, /The field "count" has to be a whole number of at least 1/);
+  assert.equal((await mcp("answer", id, "count")).code, 2);
+  assert.match((await mcp("answer", id, "count=4")).notes, /child is told: accept/);
+  assert.match((await called).func_return as string, /\{"count":4\}/);
+  assert.equal((await mcp("answer", id, "count=4")).code, 1, "once");
 });
 
 test("Headers of a file are sent, and what is wrong in it is not shown", async (t) => {

@@ -16,6 +16,7 @@ import { clusterRoutes } from "./cluster.ts";
 import { conversationRoutes } from "./conversations.ts";
 import { effectRoutes } from "./effects.ts";
 import { healthRoutes } from "./health.ts";
+import { mcpQuestionRoutes } from "./mcp-questions.ts";
 import { mcpServerRoutes } from "./mcp-servers.ts";
 import { messageRoutes } from "./messages.ts";
 import { modelRoutes } from "./models.ts";
@@ -51,6 +52,7 @@ export function allEndpoints(services: Services, audit: AuditLog): readonly Endp
     ...toolPolicyRoutes(services),
     ...approvalRoutes(services),
     ...mcpServerRoutes(services),
+    ...mcpQuestionRoutes(services),
     ...tagRoutes(services),
     ...absentRoutes(services),
     ...actorRoutes(services),

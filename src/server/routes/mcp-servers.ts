@@ -2,7 +2,7 @@
 import { z } from "@hono/zod-openapi";
 import { secretMask } from "../../base/secret-mask.ts";
 import { transact } from "../../storage/transaction.ts";
-import { callbackPath, clientPath, McpConnectionError, type McpServerConfig } from "../../tools/mcp/mcp.ts";
+import { callbackPath, clientPath, McpConnectionError, type McpGrants, type McpServerConfig } from "../../tools/mcp/mcp.ts";
 import { hideSecrets, openConfig } from "../../tools/mcp/server-secrets.ts";
 import {
   createMcpServer,
@@ -41,10 +41,20 @@ const config: z.ZodType<McpServerConfig> = z.discriminatedUnion("mcp_server_type
   z.object(sse).openapi("CreateSSEMCPServer"),
   z.object(streamable).openapi("CreateStreamableHTTPMCPServer"),
 ]);
-const createBody = z.object({ server_name: z.string(), config }).openapi("CreateMCPServerRequest");
-const updateBody = z.object({ server_name: optional(z.string()), config: optional(config) }).openapi("UpdateMCPServerRequest");
+/** Kelpie's own; `null` takes all of them away. */
+const grants = optional(
+  z
+    .object({
+      sampling_model: optional(z.string()),
+      elicitation: optional(z.boolean()),
+      roots: optional(z.array(z.object({ uri: z.string(), name: optional(z.string()) }))),
+    })
+    .openapi("MCPGrants"),
+);
+const createBody = z.object({ server_name: z.string(), config, grants }).openapi("CreateMCPServerRequest");
+const updateBody = z.object({ server_name: optional(z.string()), config: optional(config), grants }).openapi("UpdateMCPServerRequest");
 
-const named = { id: idOf("mcp_server"), server_name: z.string() };
+const named = { id: idOf("mcp_server"), server_name: z.string(), grants };
 const serverSchema = z
   .discriminatedUnion("mcp_server_type", [
     z.object({ ...stdio, ...named }).openapi("StdioMCPServer"),
@@ -57,7 +67,7 @@ const changesSchema = z
   .object({ added: z.array(z.string()), updated: z.array(z.string()), deleted: z.array(z.string()) })
   .openapi("MCPServerResyncResult");
 
-const offerSchema = z
+const offeredToolSchema = z
   .object({
     name: z.string(),
     description: nullable(z.string()),
@@ -66,12 +76,21 @@ const offerSchema = z
     state: z.enum(["new", "taken", "changed", "gone"]),
   })
   .openapi("MCPToolOffer");
+const offerSchema = z
+  .object({
+    protocol_version: z.string(),
+    server: z.object({ name: z.string(), version: z.string(), title: z.string().optional() }),
+    capabilities: anyObject,
+    milliseconds: z.number(),
+    tools: z.array(offeredToolSchema),
+  })
+  .openapi("MCPServerOffer");
 
 /** What an authorization server sends a browser back with. */
 const callbackFields = ["state", "code", "iss", "error", "error_description", "error_uri"] as const;
 
 export function mcpServerRoutes(services: Services): Endpoint[] {
-  const { store, environment, agents, mcp, sealingKey } = services;
+  const { store, environment, agents, models, mcp, sealingKey } = services;
   const tag = "mcp-servers";
   const viewIn =
     (project: string) =>
@@ -83,6 +102,11 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
     const tool = (await mcp.list(project, serverId)).find(({ id }) => id === toolId);
     if (tool === undefined) throw notFound("tool", toolId);
     return tool;
+  }
+
+  /** @throws {ModelNotFoundError} */
+  async function checkModel(given: McpGrants | null | undefined): Promise<void> {
+    if (given?.sampling_model != null) await models.describe(given.sampling_model);
   }
 
   /** A server that cannot be reached now is kept: a refresh asks it again. */
@@ -121,8 +145,10 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
         response: serverSchema,
         audit: "mcp_server.create",
       },
-      async ({ body, project }) => {
-        const server = await transact(store, environment, (transaction) => createMcpServer(transaction, services, project, body));
+      async ({ body: { grants, ...body }, project }) => {
+        await checkModel(grants);
+        const fields = { ...body, grants: grants ?? {} };
+        const server = await transact(store, environment, (transaction) => createMcpServer(transaction, services, project, fields));
         await refreshIfReachable(project, server);
         return viewIn(project)(server);
       },
@@ -157,6 +183,7 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
         audit: "mcp_server.update",
       },
       async ({ params: { mcp_server_id }, body, project }) => {
+        await checkModel(body.grants);
         const server = await transact(store, environment, async (transaction) => {
           const { config: stored } = await getMcpServer(transaction, project, mcp_server_id);
           const owner = { project, id: mcp_server_id };
@@ -167,6 +194,7 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
           const changes = {
             ...(body.server_name == null ? {} : { server_name: body.server_name }),
             ...(body.config == null ? {} : { config: withStored(body.config) }),
+            ...(body.grants === undefined ? {} : { grants: body.grants ?? {} }),
           };
           return await updateMcpServer(transaction, services, project, mcp_server_id, changes);
         });
@@ -204,10 +232,10 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
       {
         method: "get",
         path: "/v1/mcp-servers/{mcp_server_id}/offer",
-        summary: "Asks an MCP server for its tools as they are now, and takes none. Kelpie's own",
+        summary: "Asks an MCP server what it is, and for its tools as they are now, and takes none. Kelpie's own",
         tag,
         params,
-        response: z.array(offerSchema),
+        response: offerSchema,
       },
       async ({ params: { mcp_server_id }, project }) => await mcp.offered(project, mcp_server_id),
     ),
@@ -296,9 +324,11 @@ function unmasked<T>(given: T, stored: unknown): T {
 }
 
 /** `config`: with its token and the values of its variables and headers hidden. */
-function serverView({ id, server_name }: McpServerRecord, config: McpServerConfig): Record<string, unknown> {
-  if (config.mcp_server_type === "stdio") return { ...config, env: config.env ?? null, id, server_name };
+function serverView({ id, server_name, grants }: McpServerRecord, config: McpServerConfig): Record<string, unknown> {
+  const { sampling_model = null, elicitation = null, roots = null } = grants ?? {};
+  const named = { id, server_name, grants: { sampling_model, elicitation, roots } };
+  if (config.mcp_server_type === "stdio") return { ...config, env: config.env ?? null, ...named };
   const { auth_header = null, auth_token = null, custom_headers = null, oauth_client = null } = config;
   const client = oauth_client && { ...oauth_client, client_secret: oauth_client.client_secret ?? null };
-  return { ...config, auth_header, auth_token, custom_headers, oauth_client: client, id, server_name };
+  return { ...config, auth_header, auth_token, custom_headers, oauth_client: client, ...named };
 }

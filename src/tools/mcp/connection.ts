@@ -2,23 +2,33 @@
 import {
   type CallToolResult,
   Client,
-  type ElicitRequest,
-  type ElicitResult,
+  type Implementation,
   ProtocolError,
   SdkHttpError,
+  type ServerCapabilities,
   SSEClientTransport,
   type Transport,
 } from "@modelcontextprotocol/client";
 import { SecretMask } from "../../base/secret-mask.ts";
-import type { Cancel, Environment } from "../../environment/environment.ts";
+import type { Cancel, Clock, Environment } from "../../environment/environment.ts";
+import type { Models } from "../../models/model.ts";
 import { OutcomeUnknownError } from "../tool.ts";
-import { effectIdMeta, McpConnectionError, mcpLimits, type McpServerConfig, type McpToolInfo } from "./mcp.ts";
+import {
+  effectIdMeta,
+  McpConnectionError,
+  type McpGrants,
+  mcpLimits,
+  type McpRoot,
+  type McpServerConfig,
+  type McpToolInfo,
+} from "./mcp.ts";
 import { authorizationIn, describe, httpErrorIn, isLost, isUnknownToServer, isUnsent } from "./call-errors.ts";
 import { HttpTransport } from "./http-transport.ts";
 import { maskMessages } from "./masked-messages.ts";
 import { mcpFetch } from "./mcp-fetch.ts";
 import type { OAuthProvider } from "./oauth-provider.ts";
 import { type OfferedTool, offeredTools } from "./offered-tools.ts";
+import { type Ask, ServerRequests } from "./server-requests.ts";
 import { StdioTransport } from "./stdio-transport.ts";
 
 export interface McpConnectionOptions {
@@ -30,14 +40,23 @@ export interface McpConnectionOptions {
   readonly environment: Environment;
   /** For a server that asks for OAuth. */
   readonly authorization?: OAuthProvider | undefined;
-  /** Answers what a server asks a person in the middle of a call. Absent: servers are told that nobody can be asked. */
-  readonly elicit?: Elicit | undefined;
+  readonly grants: McpGrants;
+  readonly models?: Pick<Models, "open"> | undefined;
+  /** Absent: the server is told that nobody can be asked. */
+  readonly ask?: Ask | undefined;
 }
 
-export type Elicit = (server: string, question: ElicitRequest["params"]) => Promise<ElicitResult>;
+/** What a server says of itself when a connection is made. */
+export interface McpServerInfo {
+  /** Of the revision of the protocol that both sides speak. */
+  readonly protocol_version: string;
+  readonly server: Pick<Implementation, "name" | "version" | "title">;
+  readonly capabilities: ServerCapabilities;
+}
 
 export interface McpCall {
   readonly tool: string;
+  readonly agentId: string;
   readonly arguments: { readonly [name: string]: unknown };
   readonly effectId: string;
   readonly signal: AbortSignal;
@@ -48,6 +67,7 @@ export interface McpCall {
 interface Connected {
   readonly client: Client;
   readonly transport: Transport;
+  readonly requests: ServerRequests;
   /** What is offered, until the server says that it has changed. */
   tools: Promise<readonly OfferedTool[]> | undefined;
   uses: number;
@@ -65,18 +85,47 @@ export class McpConnection {
   #isClosed = false;
   /** Which versions are tried. A program may never answer to what it does not know, so the older ones come first there. */
   #mode: "legacy" | "auto";
+  #roots: readonly McpRoot[];
   #mask: SecretMask | undefined;
   #secretsMasked = 0;
 
   constructor(options: McpConnectionOptions) {
     this.#options = options;
     options.environment.log.hide(options.secrets);
+    this.#roots = options.grants.roots ?? [];
     this.#mode = options.config.mcp_server_type === "streamable_http" ? "auto" : "legacy";
   }
 
-  /** What the server offers now. @throws {McpConnectionError} */
+  /** What the server offers now: it is asked anew, as not every server says when that changes. @throws {McpConnectionError} */
   async tools(): Promise<readonly McpToolInfo[]> {
-    return await this.#using(async (connected) => (await this.#offered(connected)).map(({ info }) => info));
+    return await this.#using(async (connected) => {
+      connected.tools = undefined;
+      return (await this.#offered(connected)).map(({ info }) => info);
+    });
+  }
+
+  /** What the server says of itself. @throws {McpConnectionError} */
+  async describe(): Promise<McpServerInfo> {
+    return await this.#using(async ({ client }) => {
+      const { name = "", version = "", title } = client.getServerVersion() ?? {};
+      const server = { name, version, ...(title === undefined ? {} : { title }) };
+      const protocol_version = client.getNegotiatedProtocolVersion() ?? "";
+      const info = { protocol_version, server, capabilities: client.getServerCapabilities() ?? {} };
+      if (Buffer.byteLength(JSON.stringify(info)) > mcpLimits.schemaBytes)
+        throw new McpConnectionError(`${this.#title} says more than ${mcpLimits.schemaBytes} bytes of itself`);
+      return info;
+    });
+  }
+
+  /** Tells a server that is connected now, if its roots are others than they were. */
+  setRoots(roots: readonly McpRoot[]): void {
+    if (JSON.stringify(roots) === JSON.stringify(this.#roots)) return;
+    this.#roots = roots;
+    const { name, environment } = this.#options;
+    // A server of the newer protocol is not told: it asks anew in each call.
+    void this.#current?.client
+      .sendRootsListChanged()
+      .catch((error: unknown) => environment.log.write("debug", "An MCP server was not told of its new roots", { server: name, error }));
   }
 
   /** For what the server says, which may be what it was given (P5). All of it is masked already, but each text by itself. */
@@ -107,30 +156,37 @@ export class McpConnection {
     return `The MCP server ${this.#options.name}`;
   }
 
-  async #call(connected: Connected, { tool, arguments: input, effectId, signal, refusal }: McpCall): Promise<CallToolResult> {
+  async #call(connected: Connected, { tool, agentId, arguments: input, effectId, signal, refusal }: McpCall): Promise<CallToolResult> {
     // Of this connection: a server that was started again may offer something else under the same name (P2).
     const offered = (await this.#offered(connected)).find(({ info }) => info.name === tool);
     const refused = refusal(offered?.info);
     if (refused !== undefined) return { isError: true, content: [{ type: "text", text: refused }] };
+    const silence = new Silence(this.#options.environment.clock, connected.requests);
+    const end = connected.requests.begin({ agent_id: agentId, tool });
     try {
       return await offered!.call(
         connected.client,
         { name: tool, arguments: { ...input }, _meta: { [effectIdMeta]: effectId } },
         {
-          signal,
-          timeout: mcpLimits.callMilliseconds,
-          maxTotalTimeout: mcpLimits.callMillisecondsMax,
-          resetTimeoutOnProgress: true,
-          onprogress: () => {},
+          signal: AbortSignal.any([signal, silence.signal]),
+          timeout: mcpLimits.callMillisecondsMax,
+          onprogress: () => silence.begin(),
         },
       );
     } catch (error) {
       signal.throwIfAborted();
+      if (silence.signal.aborted)
+        throw new OutcomeUnknownError(`${this.#title} gave no answer to ${tool} in ${mcpLimits.callMilliseconds / 1_000} s`, {
+          cause: error,
+        });
       if (isUnsent(error)) throw new McpConnectionError(`${this.#title} cannot be reached: ${describe(error)}`, { cause: error });
       if (isLost(error)) throw new OutcomeUnknownError(`${this.#title} gave no answer to ${tool}: ${describe(error)}`, { cause: error });
       if (error instanceof SdkHttpError)
         throw new McpConnectionError(`${this.#title} refused the call: ${describe(error)}`, { cause: error });
       throw authorizationIn(error) ?? error;
+    } finally {
+      silence.end();
+      end();
     }
   }
 
@@ -253,21 +309,22 @@ export class McpConnection {
   }
 
   async #open(): Promise<Connected> {
-    const { name, config, environment, authorization, elicit } = this.#options;
+    const { name, config, grants, environment, authorization, models, ask } = this.#options;
     const transport = openTransport(config, authorization);
     maskMessages(transport, () => this.mask);
+    const requests = new ServerRequests({ name, grants, roots: () => this.#roots, environment, models, ask });
     const client = new Client(
       { name: "kelpie", version: "1" },
       {
         versionNegotiation: { mode: this.#mode },
-        capabilities: elicit === undefined ? {} : { elicitation: { form: { applyDefaults: true } } },
+        capabilities: requests.capabilities,
         // A server's schemas are not run on what it says: their patterns could take for ever, and a model reads texts.
         jsonSchemaValidator: { getValidator: () => (data) => ({ valid: true, data: data as never, errorMessage: undefined }) },
         listChanged: { tools: { autoRefresh: false, debounceMs: 0, onChanged: () => void (connected.tools = undefined) } },
       },
     );
-    if (elicit !== undefined) client.setRequestHandler("elicitation/create", async ({ params }) => await elicit(name, params));
-    const connected: Connected = { client, transport, tools: undefined, uses: 0 };
+    requests.listen(client);
+    const connected: Connected = { client, transport, requests, tools: undefined, uses: 0 };
     Object.assign(client, {
       onclose: () => {
         if (this.#leave(connected)) this.#failed("the connection broke");
@@ -289,6 +346,37 @@ export class McpConnection {
       const said = `${describe(error)}. It wrote: ${stderr}`;
       throw error instanceof ProtocolError ? new ProtocolError(error.code, said) : new McpConnectionError(said, { cause: error });
     }
+  }
+}
+
+/** How long a call has been without a word of progress, while its server did not wait for Kelpie. */
+class Silence {
+  readonly #clock: Clock;
+  readonly #requests: ServerRequests;
+  readonly #controller = new AbortController();
+  #cancel: Cancel = () => {};
+
+  constructor(clock: Clock, requests: ServerRequests) {
+    this.#clock = clock;
+    this.#requests = requests;
+    this.begin();
+  }
+
+  /** Aborts when it has been too long. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  begin(): void {
+    this.#cancel();
+    this.#cancel = this.#clock.schedule(mcpLimits.callMilliseconds, () => {
+      if (this.#requests.isAnswering) this.begin();
+      else this.#controller.abort();
+    });
+  }
+
+  end(): void {
+    this.#cancel();
   }
 }
 

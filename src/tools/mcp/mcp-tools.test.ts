@@ -8,9 +8,8 @@ import { MemoryStore } from "../../storage/memory-store.ts";
 import { SealingKey } from "../../storage/sealing-key.ts";
 import { transact } from "../../storage/transaction.ts";
 import { OutcomeUnknownError, type ToolResult } from "../tool.ts";
-import type { Elicit } from "./connection.ts";
 import { McpConnectionError, mcpLimits, McpServerNotFoundError } from "./mcp.ts";
-import { McpTools } from "./mcp-tools.ts";
+import { type Elicit, McpTools } from "./mcp-tools.ts";
 import { createMcpServer, updateMcpServer } from "./server-record.ts";
 
 const project = "p";
@@ -75,7 +74,7 @@ test("A tool that its server has changed is not called until its owner takes it 
   const refused = await call("echo", { text: "b" });
   assert.equal(refused.status, "error");
   assert.match(refused.text, /child__echo is another tool than its owner took/);
-  const [offer] = await mcp.offered(project, serverId);
+  const [offer] = (await mcp.offered(project, serverId)).tools;
   assert.deepEqual([offer!.name, offer!.state], ["child__echo", "changed"]);
   assert.match((await call("echo", { text: "b" })).text, /is another tool/, "to look at it takes nothing");
   assert.deepEqual((await mcp.refresh(project, serverId)).updated, ["child__echo"]);
@@ -85,7 +84,7 @@ test("A tool that its server has changed is not called until its owner takes it 
 test("Whoever asks what a server offers sees what is new, taken, changed and gone, and nothing is taken", async (t) => {
   const { store, mcp, serverId } = await setUp(t, "good");
   const states = async (): Promise<object> =>
-    Object.fromEntries((await mcp.offered(project, serverId)).map(({ name, state, effect }) => [name, `${state} ${effect}`]));
+    Object.fromEntries((await mcp.offered(project, serverId)).tools.map(({ name, state, effect }) => [name, `${state} ${effect}`]));
   assert.deepEqual(await states(), { child__echo: "new once", child__meta: "new readOnly" });
   assert.deepEqual(await mcp.list(project, serverId), []);
   await mcp.refresh(project, serverId);
@@ -113,10 +112,11 @@ for (const [manner, text, status] of [
   ["writes garbage", /^hi$/, "success"],
   ["answers twice", /^first$/, "success"],
   ["answers with wrong ids", /^right$/, "success"],
-  ["asks for samples without end", /^asked$/, "success"],
   ["speaks the newer protocol alone", /^newer$/, "success"],
   ["has a pattern that takes for ever", /^ab$/, "success"],
-  ["asks a person", /Method not found/, "success"],
+  ["asks a person", /Method not found: .* unless its owner sets grants\.elicitation/, "success"],
+  ["asks a model without end", /^\[("Method not found: [^"]*grants\.sampling_model[^"]*"[,\]]){40}$/, "success"],
+  ["asks for roots", /Method not found/, "success"],
   ["answers with 1 MB", /^begin[\s\S]*of 1000008 characters the middle is left out[\s\S]*end$/, "success"],
 ] as const)
   test(`A server that ${manner} is used all the same`, async (t) => {
@@ -167,7 +167,7 @@ test("What a server asks a person is answered by the program that runs Kelpie", 
     return { action: "accept", content: {} };
   });
   await mcp.refresh(project, serverId);
-  assert.deepEqual(JSON.parse((await call("echo", {})).text), { action: "accept", content: { count: 3 } });
+  assert.deepEqual(JSON.parse((await call("echo", {})).text), [{ action: "accept", content: { count: 3 } }]);
   assert.deepEqual(asked, ["child: How many?"]);
 });
 

@@ -1,7 +1,9 @@
 /** The tools of MCP servers as tools of a project: taken from their servers, pinned, and called there. */
+import type { ElicitRequest, ElicitResult } from "@modelcontextprotocol/client";
 import { decodeJson, type Json } from "../../base/json.ts";
 import { type Tuple, tupleRange } from "../../base/tuple.ts";
 import type { Environment } from "../../environment/environment.ts";
+import type { Models } from "../../models/model.ts";
 import type { Store } from "../../storage/store.ts";
 import type { FindSealingKey } from "../../storage/stored-secret.ts";
 import { transact, type Transaction } from "../../storage/transaction.ts";
@@ -18,9 +20,11 @@ import {
 } from "../tool-record.ts";
 import { type AuthorizationSettings } from "./oauth-provider.ts";
 import { McpAuthorizations } from "./authorizations.ts";
-import { type Elicit, McpConnection } from "./connection.ts";
+import { type McpCall, McpConnection, type McpServerInfo } from "./connection.ts";
 import { mcpLimits, type McpToolInfo } from "./mcp.ts";
+import { McpQuestions } from "./questions.ts";
 import { resultText } from "./result-text.ts";
+import type { Ask } from "./server-requests.ts";
 import { deleteMcpServer, type McpServerRecord, readMcpServer, readMcpServers } from "./server-record.ts";
 import { openConfig, secretsOf } from "./server-secrets.ts";
 import { mcpToolName } from "./tool-name.ts";
@@ -40,25 +44,42 @@ export interface McpOffer extends Pick<ToolRecord, "name" | "description" | "jso
   readonly state: "new" | "taken" | "changed" | "gone";
 }
 
+/** What a server is, and what it offers, beside what was taken of it. */
+export interface McpServerOffer extends McpServerInfo {
+  /** Until it had said all this. */
+  readonly milliseconds: number;
+  readonly tools: readonly McpOffer[];
+}
+
+/** Answers what a server asks a person in the middle of a call, in the program that runs Kelpie. */
+export type Elicit = (server: string, question: ElicitRequest["params"]) => Promise<ElicitResult>;
+
 export interface McpSettings extends AuthorizationSettings {
+  /** For samples. Absent: there are none. */
+  readonly models?: Pick<Models, "open"> | undefined;
+  /** For servers that may not ask people through the API. */
   readonly elicit?: Elicit | undefined;
 }
 
 export class McpTools implements AsyncDisposable {
   readonly #store: Store;
   readonly #environment: Environment;
+  readonly #models: Pick<Models, "open"> | undefined;
   readonly #elicit: Elicit | undefined;
   readonly #sealingKey: FindSealingKey;
   readonly authorizations: McpAuthorizations;
+  readonly questions: McpQuestions;
   /** By server, with the configuration that they were made for, as its row has it. */
   readonly #connections = new Map<string, { readonly stored: string; readonly connection: McpConnection }>();
 
-  constructor({ elicit, ...settings }: McpSettings) {
+  constructor({ models, elicit, ...settings }: McpSettings) {
     this.#store = settings.store;
     this.#environment = settings.environment;
+    this.#models = models;
     this.#elicit = elicit;
     this.#sealingKey = settings.sealingKey;
     this.authorizations = new McpAuthorizations(settings);
+    this.questions = new McpQuestions(settings.store, settings.environment);
   }
 
   /** The tool behind a record of type `external_mcp`. */
@@ -72,8 +93,8 @@ export class McpTools implements AsyncDisposable {
       parameters,
       effect: origin.effect,
       timeoutMilliseconds: mcpLimits.callMillisecondsMax,
-      execute: async (input, { effectId, signal, project }) =>
-        await this.#call(project, record, origin, { arguments: input, effectId, signal }),
+      execute: async (input, { effectId, signal, project, agentId }) =>
+        await this.#call(project, record, origin, { agentId, arguments: input, effectId, signal }),
     };
   }
 
@@ -103,9 +124,13 @@ export class McpTools implements AsyncDisposable {
   }
 
   /** What a refresh would take. Changes nothing. @throws As `refresh`. */
-  async offered(project: string, serverId: string): Promise<McpOffer[]> {
+  async offered(project: string, serverId: string): Promise<McpServerOffer> {
     const server = await readMcpServer(this.#store, project, serverId);
-    const wanted = (await this.#connection(project, server).tools()).map((info) => toRecord(this.#environment, server, info));
+    const { clock } = this.#environment;
+    const [connection, begin] = [this.#connection(project, server), clock.elapsed()];
+    const [info, infos] = [await connection.describe(), await connection.tools()];
+    const milliseconds = Math.round(clock.elapsed() - begin);
+    const wanted = infos.map((each) => toRecord(this.#environment, server, each));
     const left = new Map((await this.list(project, serverId)).map((record) => [originOf(record)!.tool_name, record]));
     const offers = wanted.map((record) => {
       const { tool_name } = originOf(record)!;
@@ -113,7 +138,7 @@ export class McpTools implements AsyncDisposable {
       left.delete(tool_name);
       return toOffer(record, taken === undefined ? "new" : isSameTool(taken, record) ? "taken" : "changed");
     });
-    return [...offers, ...[...left.values()].map((record) => toOffer(record, "gone"))];
+    return { ...info, milliseconds, tools: [...offers, ...[...left.values()].map((record) => toOffer(record, "gone"))] };
   }
 
   /** The tools that a project has of a server, in the order of their names. */
@@ -151,6 +176,7 @@ export class McpTools implements AsyncDisposable {
     for (const taken of await this.#taken(project, serverId))
       await transact(this.#store, this.#environment, (transaction) => dropTool(transaction, project, serverId, taken));
     await this.#disconnect(serverId);
+    await this.questions.forget(project, serverId);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -161,7 +187,7 @@ export class McpTools implements AsyncDisposable {
     project: string,
     record: ToolRecord,
     { server_id, tool_name, pin }: Origin,
-    call: { readonly arguments: { readonly [name: string]: unknown }; readonly effectId: string; readonly signal: AbortSignal },
+    call: Pick<McpCall, "agentId" | "arguments" | "effectId" | "signal">,
   ): Promise<ToolResult> {
     const server = await readMcpServer(this.#store, project, server_id);
     const refusal = (offered: McpToolInfo | undefined): string | undefined => {
@@ -180,8 +206,10 @@ export class McpTools implements AsyncDisposable {
 
   /** The one for this configuration; one for an older one is closed (P1). */
   #connection(project: string, server: McpServerRecord): McpConnection {
-    const stored = JSON.stringify(server.config);
+    const { roots = null, ...grants } = server.grants ?? {};
+    const stored = JSON.stringify([server.config, grants, roots === null]);
     const known = this.#connections.get(server.id);
+    known?.connection.setRoots(roots ?? []);
     if (known?.stored === stored) return known.connection;
     if (known !== undefined) void known.connection.close();
     const config = openConfig(this.#sealingKey, { project, id: server.id }, server.config);
@@ -190,11 +218,21 @@ export class McpTools implements AsyncDisposable {
       config,
       secrets: secretsOf(config),
       environment: this.#environment,
-      elicit: this.#elicit,
+      grants: server.grants ?? {},
+      models: this.#models,
+      ask: this.#askFor(project, server),
       ...(config.mcp_server_type === "stdio" ? {} : { authorization: this.authorizations.provider(project, server, config) }),
     });
     this.#connections.set(server.id, { stored, connection });
     return connection;
+  }
+
+  /** Who is asked what the server wants to know of a person. */
+  #askFor(project: string, server: McpServerRecord): Ask | undefined {
+    const elicit = this.#elicit;
+    if (server.grants?.elicitation === true)
+      return async (calls, question, signal) => await this.questions.ask({ project, server, calls, signal }, question);
+    return elicit && (async (_, question) => await elicit(server.server_name, question));
   }
 
   async #disconnect(serverId: string): Promise<void> {

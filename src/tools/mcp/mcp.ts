@@ -32,6 +32,22 @@ export type McpServerConfig<Secret = string> =
       readonly oauth_client?: { readonly client_id: string; readonly client_secret?: Secret | null | undefined } | null | undefined;
     };
 
+/** What a server may ask of Kelpie while it works on a call. Kelpie's own; what is absent is refused. */
+export interface McpGrants {
+  /** The model that answers its samples, by its handle. */
+  readonly sampling_model?: string | null | undefined;
+  /** Whether its questions are put to a person (questions.ts). */
+  readonly elicitation?: boolean | null | undefined;
+  /** Where it may work: told, not enforced. */
+  readonly roots?: readonly McpRoot[] | null | undefined;
+}
+
+export interface McpRoot {
+  /** An address that begins with `file://`. */
+  readonly uri: string;
+  readonly name?: string | null | undefined;
+}
+
 /** A tool as its server describes it, within the limits below. */
 export interface McpToolInfo {
   readonly name: string;
@@ -65,6 +81,16 @@ export const mcpLimits: {
       | "retryMillisecondsMost"
       | "patienceMilliseconds"
       | "authorizationMilliseconds"
+      | "samplesPerCall"
+      | "samplesAtOnce"
+      | "sampleBytes"
+      | "sampleTokens"
+      | "sampleMilliseconds"
+      | "rootsPerServer"
+      | "questionsAtOnce"
+      | "questionMilliseconds"
+      | "questionPollMilliseconds"
+      | "answerBytes"
   ]: number;
 } = {
   /** Connecting, and listing tools. */
@@ -91,6 +117,22 @@ export const mcpLimits: {
   patienceMilliseconds: 1_000,
   /** In which a person has to agree, before the address where that is done is no more. */
   authorizationMilliseconds: 600_000,
+  /** Samples that a server gets for each call that it works on. */
+  samplesPerCall: 10,
+  samplesAtOnce: 4,
+  /** What it gives the model to read. */
+  sampleBytes: 1_000_000,
+  /** Of the model's answer. */
+  sampleTokens: 8_192,
+  sampleMilliseconds: 180_000,
+  rootsPerServer: 100,
+  /** Of one server, waiting for a person. */
+  questionsAtOnce: 8,
+  /** In which somebody has to answer. */
+  questionMilliseconds: 600_000,
+  /** Between two looks whether somebody has, on whichever node. */
+  questionPollMilliseconds: 500,
+  answerBytes: 32_000,
 };
 
 /** A server cannot be reached, or does not speak the protocol. The message has the end of its standard error. */
@@ -128,4 +170,14 @@ export class McpServerNameTakenError extends Error {
 /** The project has no server with this id or name. */
 export class McpServerNotFoundError extends Error {
   override readonly name = "McpServerNotFoundError";
+}
+
+/** No question waits under this id: it was answered, its call is over, or nobody answered in time. */
+export class McpQuestionNotFoundError extends Error {
+  override readonly name = "McpQuestionNotFoundError";
+}
+
+/** An answer that the question does not ask for. Says which field, and what is wanted. */
+export class InvalidMcpAnswerError extends Error {
+  override readonly name = "InvalidMcpAnswerError";
 }

@@ -6,7 +6,14 @@ import { Collection, entityBytesMax, fitsOneRow, type Page } from "../../storage
 import type { Store } from "../../storage/store.ts";
 import type { FindSealingKey } from "../../storage/stored-secret.ts";
 import type { Transaction } from "../../storage/transaction.ts";
-import { InvalidMcpServerError, type McpServerConfig, McpServerNameTakenError, McpServerNotFoundError } from "./mcp.ts";
+import {
+  InvalidMcpServerError,
+  type McpGrants,
+  mcpLimits,
+  type McpServerConfig,
+  McpServerNameTakenError,
+  McpServerNotFoundError,
+} from "./mcp.ts";
 import { sealConfig, type StoredMcpConfig } from "./server-secrets.ts";
 
 export interface McpServerRecord {
@@ -14,6 +21,8 @@ export interface McpServerRecord {
   readonly server_name: string;
   /** With its secrets sealed (server-secrets.ts). */
   readonly config: StoredMcpConfig;
+  /** Absent: none. */
+  readonly grants?: McpGrants | undefined;
   readonly created_at: string;
   readonly updated_at: string;
 }
@@ -23,6 +32,7 @@ const servers: Collection<McpServerRecord> = new Collection<McpServerRecord>("mc
 export interface McpServerFields {
   readonly server_name: string;
   readonly config: McpServerConfig;
+  readonly grants?: McpGrants | undefined;
 }
 
 interface Keeping {
@@ -35,13 +45,14 @@ export async function createMcpServer(
   transaction: Transaction,
   { environment, sealingKey }: Keeping,
   project: string,
-  { server_name, config }: McpServerFields,
+  { server_name, config, grants = {} }: McpServerFields,
 ): Promise<McpServerRecord> {
   const now = new Date(environment.clock.now()).toISOString();
   const id = `mcp_server-${environment.random.uuid()}`;
   checkName(server_name);
   checkConfig(server_name, config);
-  const server = { id, server_name, config: sealConfig(sealingKey, { project, id }, config), created_at: now, updated_at: now };
+  checkGrants(server_name, grants);
+  const server = { id, server_name, config: sealConfig(sealingKey, { project, id }, config), grants, created_at: now, updated_at: now };
   checkSize(server);
   await takeName(transaction, project, server);
   servers.insert(transaction, project, server);
@@ -57,11 +68,12 @@ export async function updateMcpServer(
   changes: Partial<McpServerFields>,
 ): Promise<McpServerRecord> {
   const before = await getMcpServer(transaction, project, id);
-  const { server_name = before.server_name } = changes;
+  const { server_name = before.server_name, grants = before.grants ?? {} } = changes;
   checkName(server_name);
   if (changes.config !== undefined) checkConfig(server_name, changes.config);
+  checkGrants(server_name, grants);
   const config = sealConfig(sealingKey, { project, id }, changes.config ?? before.config);
-  const server = { ...before, server_name, config, updated_at: new Date(environment.clock.now()).toISOString() };
+  const server = { ...before, server_name, config, grants, updated_at: new Date(environment.clock.now()).toISOString() };
   checkSize(server);
   if (server_name !== before.server_name) {
     await takeName(transaction, project, server);
@@ -119,6 +131,14 @@ function checkConfig(name: string, config: McpServerConfig): void {
   } else if (!/^https?:$/.test(URL.parse(config.server_url)?.protocol ?? "")) {
     throw new InvalidMcpServerError(`server_url of ${name} is an address that begins with http:// or https://`);
   }
+}
+
+function checkGrants(name: string, { roots }: McpGrants): void {
+  const { rootsPerServer } = mcpLimits;
+  if ((roots?.length ?? 0) > rootsPerServer) throw new InvalidMcpServerError(`${name} has at most ${rootsPerServer} roots`);
+  for (const { uri } of roots ?? [])
+    if (URL.parse(uri)?.protocol !== "file:")
+      throw new InvalidMcpServerError(`A root of ${name} is an address that begins with file://, not ${quote(uri)}`);
 }
 
 function checkSize(server: McpServerRecord): void {
