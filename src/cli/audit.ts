@@ -1,4 +1,4 @@
-/** `kelpie audit`: who changed nodes, providers and tools. */
+/** `kelpie audit`: who changed nodes, providers, tools and policies, and who decided approvals. */
 import type { AuditEntry } from "../server/audit.ts";
 import { type Command, exitCodes, jsonOption, refuseArguments, serverOption, UsageError } from "./command.ts";
 import { clientFor } from "./remote.ts";
@@ -9,10 +9,10 @@ const limitDefault = "50";
 
 export const auditCommand: Command = {
   name: "audit",
-  summary: "List changes of nodes, providers and tools",
+  summary: "List changes of nodes, providers, tools and policies, and decisions of approvals",
   usage: "[options]",
   description:
-    "who changed nodes, providers and tools of a running Kelpie, and when: the newest first. A key is shown by the beginning of its SHA-256",
+    "who changed nodes, providers, tools and policies of a running Kelpie or decided an approval, and when: the newest first. A key is shown by the beginning of its SHA-256",
   options: [{ name: "limit", value: "count", meaning: `How many at most, 1 to 1000; ${limitDefault}` }, serverOption, jsonOption],
   examples: ["kelpie audit", "kelpie audit --limit 1000 --json"],
   async run(input, program) {

@@ -1,6 +1,6 @@
 /**
- * Who changed what of the server itself: nodes, providers, tools. One numbered row for each attempt, bounded in number
- * and age.
+ * Who changed what of the server itself: nodes, providers, tools, policies; and who decided approvals. One numbered row for
+ * each attempt, bounded in number and age.
  *
  * L1. The row is durable before the change begins, so no change is without one. What became of it is written afterwards:
  *     `begun` means that nobody knows.
