@@ -40,8 +40,6 @@ export const reasons: { readonly client: Readonly<Record<Revision, Reasons>>; re
       "resources-unsubscribe",
     ]),
     "2026-07-28": {
-      "server-stateless":
-        "27 of its 28 checks pass. A tool that needs what its caller lacks is refused with the right error, in a stream that has begun with 200 and not with 400: Kelpie streams from the start, so that nobody gives up on an agent that takes long, and no tool of its own refuses so",
       "http-custom-header-server-validation": "Kelpie's tools take no arguments from headers",
       ...named(noExtension, [
         "tasks-lifecycle",

@@ -1,8 +1,9 @@
 /** Calls of MCP hosts that are given up, made again, or end otherwise than with an answer. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { effectIdMeta } from "../../src/tools/mcp/mcp.ts";
-import { type Agents, clientKinds, connectHttp, startAgents, textOf } from "./server-testing.ts";
+import { type Agents, clientKinds, clientOf, connectHttp, startAgents, textOf } from "./server-testing.ts";
 
 /** A model that thinks until it is let go on, and what else a test of that needs. */
 async function startThinker(t: Parameters<typeof startAgents>[0]): Promise<Agents & { thinks: Promise<void>; goOn(): void; id: string }> {
@@ -45,6 +46,24 @@ for (const { name, connect } of clientKinds)
     assert.match(textOf(await client.callTool({ name: "list_messages", arguments: { agent: "Nessie" } })), /You said: Hello/);
     assert.deepEqual(thinker.asked, ["Hello"]);
   });
+
+test("An answer that takes long is a stream before it is there, and others are not", async (t) => {
+  const thinker = await startThinker(t);
+  const types: (string | null)[] = [];
+  const client = clientOf("2026-07-28");
+  const noted = async (address: string | URL, init?: RequestInit): Promise<Response> => {
+    const response = await fetch(address, init);
+    types.push(response.headers.get("content-type"));
+    // Only now: that it is a stream was known before the agent had answered.
+    if (types.at(-1) === "text/event-stream") thinker.goOn();
+    return response;
+  };
+  await client.connect(new StreamableHTTPClientTransport(new URL("/mcp", thinker.url), { fetch: noted }));
+  t.after(() => client.close());
+  await client.callTool({ name: "list_agents", arguments: {} });
+  assert.deepEqual(new Set(types), new Set(["application/json"]));
+  assert.equal(textOf(await client.callTool({ name: "send_message", arguments: { agent: "Nessie", text: "Hello" } })), "You said: Hello");
+});
 
 test("An agent that is stopped in the middle of its answer says so to who waits for it", async (t) => {
   const thinker = await startThinker(t);

@@ -10,6 +10,7 @@ import { listResources, readResource, resourceTemplates } from "./agent-resource
 import { type AgentTool, type ToolCaller, type ToolOutput, ToolRefusal } from "./agent-tool.ts";
 import { agentTools } from "./agent-tools.ts";
 import { mcpEndpoint } from "./mcp-endpoint.ts";
+import { sendMessage } from "./send-message.ts";
 
 const effectIdCharactersMax = 200;
 /** What does not change while the server runs. */
@@ -20,7 +21,8 @@ const instructions =
 
 /** `/mcp`: makes the answer to each request. `closing` aborts when the process stops. */
 export function agentsEndpoint(services: Services, project: string, closing: AbortSignal): (request: Request) => Promise<Response> {
-  return mcpEndpoint(agentServer(services, project, closing), { environment: services.environment, closing });
+  const longTools = new Set([sendMessage.name]);
+  return mcpEndpoint(agentServer(services, project, closing), { environment: services.environment, closing, longTools });
 }
 
 /** Makes a server for one request. */

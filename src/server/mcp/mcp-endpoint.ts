@@ -18,30 +18,37 @@ const subscriptionsMax = 1_000;
 /** For calls under way to say that they are not waited for, before their streams end. */
 const farewellMilliseconds = 500;
 
+export interface McpEndpointOptions {
+  readonly environment: Environment;
+  /** Aborts when the process stops. */
+  readonly closing: AbortSignal;
+  /** Their answers are streams from the start, whose pings keep clients and proxies from giving up. */
+  readonly longTools?: ReadonlySet<string>;
+}
+
 /**
- * Makes the answer to each request, with a `server` of its own. `closing` aborts when the process stops.
+ * Makes the answer to each request, with a `server` of its own.
  *
  * Who may ask is checked before: here it is only whether a page of another site asks with its reader's browser.
  */
 export function mcpEndpoint(
   server: () => McpServer,
-  { environment, closing }: { readonly environment: Environment; readonly closing: AbortSignal },
+  { environment, closing, longTools }: McpEndpointOptions,
 ): (request: Request) => Promise<Response> {
-  const handler = createMcpHandler(server, {
-    maxRequestBodySize: bodyBytesMax,
-    maxSubscriptions: subscriptionsMax,
-    // Always as a stream: its pings keep clients and proxies from giving up on an answer that takes long.
-    responseMode: "sse",
-  });
+  const options = { maxRequestBodySize: bodyBytesMax, maxSubscriptions: subscriptionsMax };
+  const handler = createMcpHandler(server, options);
+  const streaming = createMcpHandler(server, { ...options, responseMode: "sse" });
   const stop = async (): Promise<void> => {
     await environment.clock.sleep(farewellMilliseconds);
-    await handler.close();
+    await Promise.all([handler.close(), streaming.close()]);
   };
   closing.addEventListener("abort", () => void stop(), { once: true });
   return async (request) => {
     const origin = request.headers.get("origin");
     if (origin !== null && !isOwnPage(origin, request.url))
       return errorResponse(forbidden("Pages of other sites may not use this server's agents"), environment, request);
-    return await handler.fetch(request);
+    // The newer era names the tool in a header, and what it names has to be what is called; the older one streams in any case.
+    const isLong = longTools?.has(request.headers.get("mcp-name") ?? "") === true;
+    return await (isLong ? streaming : handler).fetch(request);
   };
 }
