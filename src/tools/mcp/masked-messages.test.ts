@@ -11,8 +11,10 @@ function setUp(secrets: readonly string[]): { readonly transport: Transport; rea
   const [read, errors] = [new Array<JSONRPCMessage>(), new Array<Error>()];
   const transport: Transport = { start: async () => {}, send: async () => {}, close: async () => {} };
   maskMessages(transport, () => new SecretMask(secrets));
-  transport.onerror = (error) => void errors.push(error);
-  transport.onmessage = (message) => void read.push(message);
+  Object.assign(transport, {
+    onerror: (error: Error) => void errors.push(error),
+    onmessage: (message: JSONRPCMessage) => void read.push(message),
+  });
   return { transport, read, errors };
 }
 
@@ -32,13 +34,14 @@ test("Who listens may hand on to who listened before, or be nobody", () => {
   const { transport, read } = setUp([secret]);
   const first = transport.onmessage!;
   const later: JSONRPCMessage[] = [];
-  transport.onmessage = (message, extra) => {
-    first(message, extra);
+  const handOn = (message: JSONRPCMessage): void => {
+    first(message);
     later.push(message);
   };
-  transport.onmessage({ jsonrpc: "2.0", method: secret });
+  Object.assign(transport, { onmessage: handOn });
+  transport.onmessage!({ jsonrpc: "2.0", method: secret });
   for (const each of [read, later]) assert.deepEqual(each, [{ jsonrpc: "2.0", method: secretMask }]);
-  Reflect.set(transport, "onmessage", undefined);
+  Object.assign(transport, { onmessage: undefined });
   assert.equal(transport.onmessage, undefined);
 });
 
