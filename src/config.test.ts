@@ -136,8 +136,14 @@ for (const [flags, variables, message] of [
   [{ "discover-local": "true" }, {}, '--discover-local must be yes or no, not "true"'],
   [{}, { SECURE: "true" }, "SECURE asks for a key, and none is set: set KELPIE_API_KEY"],
 ] as const)
-  test(`Refused: ${message}`, () =>
-    assert.throws(
-      () => load(flags, variables),
-      (error) => error instanceof ConfigError && error.message === message,
-    ));
+  test("That the code of tools may run without isolation is said at every start", () => {
+    const { config, warnings } = load({}, { KELPIE_UNISOLATED_TOOLS: "yes" });
+    assert.equal(config.unisolatedTools, true);
+    assert.match(warnings[0]!, /^KELPIE_UNISOLATED_TOOLS: .* has all rights of the server$/);
+  });
+
+test(`Refused: ${message}`, () =>
+  assert.throws(
+    () => load(flags, variables),
+    (error) => error instanceof ConfigError && error.message === message,
+  ));

@@ -366,7 +366,11 @@ export function loadConfig(flags: ReadonlyMap<string, string>, variables: Readon
   if (secure !== undefined && config.apiKey === undefined)
     throw new ConfigError(`${secure} asks for a key, and none is set: set KELPIE_API_KEY`);
   refuseHalfOfTls(config);
-  return { config, providers: providersIn(variables), warnings: [...warningsFor(variables), ...warningsOfAlone(config)] };
+  return {
+    config,
+    providers: providersIn(variables),
+    warnings: [...warningsFor(variables), ...warningsOfAlone(config), ...warningsOfTools(config)],
+  };
 }
 
 function refuseUnknown(flags: ReadonlyMap<string, string>, variables: Readonly<Record<string, string | undefined>>): void {
@@ -429,6 +433,11 @@ function refuseHalfOfTls(config: Config): void {
     throw new ConfigError(
       `For TLS between nodes ${missing.join(" and ")} must be set too: a certificate, its key and the cluster's authority`,
     );
+}
+
+function warningsOfTools({ unisolatedTools }: Config): string[] {
+  if (!unisolatedTools) return [];
+  return ["KELPIE_UNISOLATED_TOOLS: where this host cannot isolate the code of tools, it has all rights of the server"];
 }
 
 /** Settings of clusters mean nothing to a server that is alone. */
