@@ -86,6 +86,12 @@ test("Settings of clusters that mean nothing to a server alone are named", () =>
   assert.deepEqual(load({ node: "node1" }, variables).warnings, []);
 });
 
+test("That the code of tools may run without isolation is said at every start", () => {
+  const { config, warnings } = load({}, { KELPIE_UNISOLATED_TOOLS: "yes" });
+  assert.equal(config.unisolatedTools, true);
+  assert.match(warnings[0]!, /^KELPIE_UNISOLATED_TOOLS: .* has all rights of the server$/);
+});
+
 for (const [flags, variables, message] of [
   [{ port: "http" }, {}, '--port must be a whole number from 0 to 65535, not "http"'],
   [{ port: "65536" }, {}, '--port must be a whole number from 0 to 65535, not "65536"'],
@@ -136,14 +142,8 @@ for (const [flags, variables, message] of [
   [{ "discover-local": "true" }, {}, '--discover-local must be yes or no, not "true"'],
   [{}, { SECURE: "true" }, "SECURE asks for a key, and none is set: set KELPIE_API_KEY"],
 ] as const)
-  test("That the code of tools may run without isolation is said at every start", () => {
-    const { config, warnings } = load({}, { KELPIE_UNISOLATED_TOOLS: "yes" });
-    assert.equal(config.unisolatedTools, true);
-    assert.match(warnings[0]!, /^KELPIE_UNISOLATED_TOOLS: .* has all rights of the server$/);
-  });
-
-test(`Refused: ${message}`, () =>
-  assert.throws(
-    () => load(flags, variables),
-    (error) => error instanceof ConfigError && error.message === message,
-  ));
+  test(`Refused: ${message}`, () =>
+    assert.throws(
+      () => load(flags, variables),
+      (error) => error instanceof ConfigError && error.message === message,
+    ));
