@@ -113,3 +113,35 @@ test(
     assert.deepEqual([ran.status, ran.func_return, ran.stdout, ran.stderr], ["success", "3", [], ["adding\n"]]);
   },
 );
+
+test(
+  "After kill -9 in the middle of a call of code nothing is run again, and what had started is unknown",
+  { skip: bubblewrapMissing ?? false },
+  async () => {
+    await using provider = await ScriptedProvider.start(({ lastMessage }) =>
+      lastMessage.text === "Go"
+        ? { toolCalls: [{ name: "run_code_with_tools", arguments: { code: "print(tools.first())\nprint(tools.pay())" } }] }
+        : { text: `It gave: ${lastMessage.text}` },
+    );
+    await using server = await ServerProcess.start({ OPENAI_API_KEY: "key", OPENAI_API_BASE: `${provider.url}/v1` });
+    const letta = new Letta({ baseURL: server.url, apiKey: "none", maxRetries: 0 });
+    const first = await letta.tools.create({ source_code: 'def first():\n    """Is first."""\n    return 1\n' });
+    const pay = await letta.tools.create({ source_code: 'def pay():\n    """Pays."""\n    import time\n    time.sleep(600)\n' });
+    await letta.patch(`/v1/tools/${pay.id}`, { body: { metadata_: { effect: "once" } } });
+    const [withTools] = (await letta.tools.list({ name: "run_code_with_tools" })).items;
+    const agent = await letta.agents.create({ model: "openai/scripted", tool_ids: [first.id, pay.id, withTools!.id] });
+    const run = await letta.agents.messages.createAsync(agent.id, { input: "Go" });
+    const effects = async (): Promise<readonly string[]> => {
+      const found = await letta.get<readonly { readonly tool_name: string; readonly state: string }[]>(`/v1/runs/${run.id}/effects`);
+      return found.map(({ tool_name, state }) => `${tool_name} ${state}`);
+    };
+    while (!(await effects()).includes("pay started")) await new Promise(setImmediate);
+    await server.kill();
+    await server.restart();
+    for await (const event of await letta.runs.messages.stream(run.id, { starting_after: 0 })) void event;
+    assert.deepEqual(await effects(), ["run_code_with_tools unknown", "first succeeded", "pay unknown"]);
+    const { messages } = provider.requests.at(-1)!.body as { readonly messages: readonly { readonly content: string }[] };
+    assert.match(messages.at(-1)!.content, /outcome of run_code_with_tools is unknown/);
+    assert.equal(provider.requests.length, 2);
+  },
+);
