@@ -179,6 +179,8 @@ export async function callWithinLimit(
 ): Promise<MadeCall> {
   const { limiter, address, environment } = conversation;
   const { limit } = found;
+  // Another driver may have found out meanwhile that the call did not happen, and make it.
+  signal.throwIfAborted();
   const admission = await limiter.enter({ ...address, tool: state.call.name }, limit, signal);
   if (!admission.ok) {
     environment.probe("agents.call.limited");
