@@ -1,4 +1,5 @@
 /** What can be simulated: a new workload or planted bug is one line here. */
+import { effectMutants } from "./agent-runs/effect-mutants.ts";
 import { agentMutants } from "./agent-runs/mutants.ts";
 import { clusterMutants } from "./cluster/mutants.ts";
 import { clusterWorkloads } from "./cluster/workloads.ts";
@@ -8,6 +9,7 @@ import { mutants as planted } from "./mutants.ts";
 import type { Workload } from "./run.ts";
 import { agentRuns } from "./workloads/agent-runs.ts";
 import { bank } from "./workloads/bank.ts";
+import { effects } from "./workloads/effects.ts";
 import { foundationDb } from "./workloads/foundationdb.ts";
 import { handover, logs, quarters } from "./workloads/logs.ts";
 import { messages } from "./workloads/messages.ts";
@@ -28,11 +30,19 @@ export const workloads: readonly Workload[] = [
   messages,
   transactions,
   agentRuns,
+  effects,
   foundationDb,
   ...clusterWorkloads,
 ];
 
-export const mutants: readonly Mutant[] = [...planted, ...messageMutants, ...agentMutants, ...foundationDbMutants, ...clusterMutants];
+export const mutants: readonly Mutant[] = [
+  ...planted,
+  ...messageMutants,
+  ...agentMutants,
+  ...effectMutants,
+  ...foundationDbMutants,
+  ...clusterMutants,
+];
 
 export function workloadNamed(name: string): Workload {
   const workload = workloads.find((each) => each.name === name);

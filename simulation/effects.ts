@@ -30,6 +30,8 @@ export interface EffectRecord {
 export class OutsideWorld {
   /** Every effect that was ever asked for, by tool and effect id. */
   readonly records: Map<string, EffectRecord> = new Map();
+  /** Calls that have left and have not arrived, by effect id. */
+  readonly #underWay = new Map<string, number>();
   readonly #kernel: Kernel;
 
   constructor(kernel: Kernel) {
@@ -63,19 +65,27 @@ export class OutsideWorld {
         const [there, back] = [random.fraction() * options.latencyMilliseconds, random.fraction() * options.latencyMilliseconds];
         return await new Promise<ToolResult>((resolve, reject) => {
           context.signal.addEventListener("abort", () => reject(context.signal.reason as Error), { once: true });
-          this.#kernel.schedule(there, { kind: "effect", details: `${incarnation.label} ${effect} ${context.effectId}` }, () => {
-            if (!failed) this.#happen(context.effectId, effect);
+          const { effectId } = context;
+          this.#underWay.set(effectId, this.underWay(effectId) + 1);
+          this.#kernel.schedule(there, { kind: "effect", details: `${incarnation.label} ${effect} ${effectId}` }, () => {
+            this.#underWay.set(effectId, this.underWay(effectId) - 1);
+            if (!failed) this.#happen(effectId, effect);
             if (answerLost) return;
             const result: ToolResult = failed
               ? { status: "error", text: "The simulated world said no" }
               : { status: "success", text: `did ${JSON.stringify(input)}` };
-            this.#kernel.schedule(back, { kind: "effect.answer", owner: incarnation, details: context.effectId }, () => {
+            this.#kernel.schedule(back, { kind: "effect.answer", owner: incarnation, details: effectId }, () => {
               if (incarnation.cross("effect.answer")) resolve(result);
             });
           });
         });
       },
     }));
+  }
+
+  /** How many calls with this effect id have left and may still take effect. */
+  underWay(effectId: string): number {
+    return this.#underWay.get(effectId) ?? 0;
   }
 
   #happen(effectId: string, effect: OutsideTool["effect"]): void {

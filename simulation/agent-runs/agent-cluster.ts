@@ -14,12 +14,12 @@ import { ToolRegistry } from "../../src/tools/tool-registry.ts";
 import type { OutsideTool, OutsideToolContext, Tool, ToolInput } from "../../src/tools/tool.ts";
 import type { ToolRecord } from "../../src/tools/tool-record.ts";
 import { ActorCluster, type ActorProcesses, type ActorTypes, project } from "../actor-cluster.ts";
-import { type Incarnation, SimulatedProcess } from "../process.ts";
+import { type Incarnation, never, SimulatedProcess } from "../process.ts";
 import { KeyedRandom } from "../random.ts";
 import { ScriptedModels, scriptedHandle } from "../scripted-model.ts";
 import type { World } from "../world.ts";
 import { ApprovalWatch } from "./approval-watch.ts";
-import { approvedTool, script, toolNames } from "./task.ts";
+import { approvedTool, checkedTool, script, toolNames } from "./task.ts";
 
 /** No run here names a server to be told. */
 const callback = async (): Promise<number> => 200;
@@ -57,7 +57,11 @@ export class AgentCluster {
   readonly #nodes = new WeakMap<Incarnation, { readonly agents: Agents; readonly actors: Actors }>();
 
   /** Makes the agents, then starts the processes that serve them. */
-  static async start(world: World, open: OpenAgentProcesses = (...parts) => new ActorCluster(...parts)): Promise<AgentCluster> {
+  static async start(
+    world: World,
+    open: OpenAgentProcesses = (...parts) => new ActorCluster(...parts),
+    moreTools: readonly string[] = [],
+  ): Promise<AgentCluster> {
     const setup = await new Promise<Incarnation>((resolve) =>
       new SimulatedProcess(world.kernel, { name: "setup", random: world.random, boot: resolve }).start(),
     );
@@ -88,7 +92,7 @@ export class AgentCluster {
         memory_blocks: [{ label: "own", value: "" }],
         block_ids: [shared.id],
         include_base_tools: false,
-        tools: toolNames,
+        tools: [...toolNames, ...moreTools],
       });
       const addresses: ConversationAddress[] = [{ project, agentId: agent.id, conversationId: "default" }];
       for (let further = draws.below(3); further > 0; further--) {
@@ -142,7 +146,8 @@ export class AgentCluster {
   /** The tools of one process. What they do outside needs an intent that is durable when it leaves (J3). */
   #watchedTools(incarnation: Incarnation): OutsideTool[] {
     const { world } = this;
-    return outsideTools(world, incarnation).map((tool) => ({
+    const isAlone = (): boolean => this.processes.every((each) => each.incarnation === undefined || each.incarnation === incarnation);
+    return outsideTools(world, incarnation, isAlone).map((tool) => ({
       ...tool,
       execute: async (input, context) => {
         const amount = Number(input["amount"]);
@@ -160,7 +165,7 @@ export class AgentCluster {
     if (incarnation.alive && tool.name === approvedTool) this.approvals.checkLeaving(Number(input["amount"]), effectId, record);
     // A node that has lost the actor without knowing it yet may still make a call: another one has then made it again, if
     // that does no harm, or has said that its outcome is unknown.
-    const isLate = record?.state === "unknown" || (tool.effect !== "once" && record !== undefined);
+    const isLate = record?.state === "unknown" || record?.settled !== undefined || (tool.effect !== "once" && record !== undefined);
     if (incarnation.alive && record?.state !== "started" && !isLate)
       this.world.violation(`J3: ${tool.name} ${JSON.stringify(input)} left as ${effectId}, and the ledger says ${record?.state}`);
   }
@@ -239,7 +244,8 @@ function scriptedModels(world: World, incarnation: Incarnation): ScriptedModels 
 }
 
 /** One of each effect class, and one that has to be approved. */
-function outsideTools(world: World, incarnation: Incarnation): OutsideTool[] {
+/** `isAlone`: no other process lives that could still make a call. */
+function outsideTools(world: World, incarnation: Incarnation, isAlone = (): boolean => false): OutsideTool[] {
   const random = world.random.stream(`tools/${incarnation.label}`);
   const { outsideFaults: faults, faultsUntil } = world.swarm;
   const tools = world.outside
@@ -250,5 +256,23 @@ function outsideTools(world: World, incarnation: Incarnation): OutsideTool[] {
       happens: (kind) => world.faultHappens(kind, incarnation.process.name),
     })
     .map((tool) => ({ ...tool, timeoutMilliseconds: toolMilliseconds }));
-  return [...tools, { ...tools.find((tool) => tool.effect === "once")!, name: approvedTool }];
+  const once = tools.find((tool) => tool.effect === "once")!;
+  const checked = { ...once, name: checkedTool, reconcile: whatBecame(world, incarnation, isAlone) };
+  return [...tools, { ...once, name: approvedTool }, checked];
+}
+
+/** Says what became of a call of the tool of class `once`, if that can be known. */
+function whatBecame(world: World, incarnation: Incarnation, isAlone: () => boolean): NonNullable<OutsideTool["reconcile"]> {
+  const random = world.random.stream(`asked/${incarnation.label}`);
+  return async (input, { effectId }) => {
+    if (!incarnation.cross("effect.asked")) return await never();
+    const isRefused = random.chance(0.1);
+    await world.sleep(random.fraction() * 50);
+    const hasHappened = (world.outside.records.get(`outside_once ${effectId}`)?.effects ?? 0) > 0;
+    const canHappen = world.outside.underWay(effectId) > 0 || !isAlone();
+    if (!incarnation.cross("effect.told")) return await never();
+    if (isRefused) throw new Error("The simulated world is not asked now");
+    if (hasHappened) return { outcome: "succeeded", result: { status: "success", text: `did ${JSON.stringify(input)}` } };
+    return { outcome: canHappen ? "unknown" : "didNotHappen" };
+  };
 }

@@ -6,7 +6,7 @@ import type { World } from "../world.ts";
 import type { Leg, Note } from "./agent-client.ts";
 import { type AgentCluster, keyOf } from "./agent-cluster.ts";
 import type { FinalState } from "./final-state.ts";
-import { answerOf, type PlannedCall, stepsOf, type Task, taskText, waitingTools } from "./task.ts";
+import { answerOf, checkedTool, type PlannedCall, stepsOf, type Task, taskText, waitingTools } from "./task.ts";
 
 /** Ends after which a run's history is only the beginning of what was planned. */
 const earlyStops = ["cancelled", "error", "llm_api_error", "invalid_llm_response"];
@@ -235,7 +235,7 @@ function checkCall(cluster: AgentCluster, call: ToolCall, result: ToolReturn | u
   const ids = [...(cluster.effectIds.get(amount) ?? [])];
   if (ids.length > 1) world.violation(`J4: ${name} left under ${ids.length} effect ids: ${ids.join(", ")}`);
   if (result === undefined) return;
-  const tool = call.name === "outside_approved" ? "outside_once" : call.name;
+  const tool = call.name === "outside_approved" || call.name === checkedTool ? "outside_once" : call.name;
   const record = world.outside.records.get(`${tool} ${ids[0]}`);
   const [calls, effects] = [record?.calls ?? 0, record?.effects ?? 0];
   const ledger = state.effects.get(call.tool_call_id)?.state;
@@ -248,7 +248,8 @@ function checkCall(cluster: AgentCluster, call: ToolCall, result: ToolReturn | u
     if (tool === "outside_readOnly" ? calls === 0 : effects !== 1) wrong("it did not take effect");
     if (ledger !== "succeeded") wrong("the ledger says something else");
   } else if (isUnknown(result)) {
-    if (ledger !== "unknown") wrong("the ledger does not call it unknown");
+    if (ledger !== "unknown" && state.effects.get(call.tool_call_id)?.settled === undefined)
+      wrong("the ledger does not call it unknown");
   } else if (wasNotMade(result) || result.tool_return.includes("amount")) {
     // One that may be repeated may have left before a crash, and be over a limit when it is made again.
     if (ids.length > 0 && tool !== "outside_readOnly") wrong("it left");

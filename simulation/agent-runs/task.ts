@@ -20,7 +20,10 @@ const planNames = ["talk", "own", "shared", "archive", "once", "idempotent", "re
 /** Plans that stop and wait for somebody outside. */
 const waitingPlanNames = ["client", "approval", "mixed"] as const;
 
-export type Plan = (typeof planNames)[number] | (typeof waitingPlanNames)[number];
+/** A tool that says after a crash what became of a call: it is in no plan of the others. */
+export const checkedTool = "outside_checked";
+
+export type Plan = (typeof planNames)[number] | (typeof waitingPlanNames)[number] | "checked";
 export const plans: readonly Plan[] = [...planNames, ...waitingPlanNames];
 
 export interface PlannedCall {
@@ -76,6 +79,8 @@ export function stepsOf({ id, plan }: Task): readonly (readonly PlannedCall[])[]
       return [[outside("once", 0, 0), outside("idempotent", 0, 1), remember("shared", 0, 2), outside("once", 0, 3)]];
     case "chain":
       return [[outside("once", 0, 0)], [remember("own", 1, 0)], [outside("idempotent", 2, 0), outside("once", 2, 1)]];
+    case "checked":
+      return [[outside("checked", 0, 0)], [outside("checked", 1, 0), outside("once", 1, 1)]];
     case "long":
       return Array.from({ length: 6 }, (_, step) => [outside("readOnly", step, 0)]);
     case "garbage":

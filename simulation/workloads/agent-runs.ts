@@ -61,7 +61,7 @@ async function live(world: World, client: AgentClient, name: number): Promise<vo
 }
 
 /** Waits until nothing goes on any more (J9). */
-async function settle(world: World, cluster: AgentCluster): Promise<void> {
+export async function settle(world: World, cluster: AgentCluster): Promise<void> {
   const { kernel, swarm } = world;
   const deadline = Math.max(kernel.now, swarm.faultsUntil + swarm.outageMilliseconds) + settleMilliseconds;
   while (kernel.now < deadline && (await unfinished(cluster)).length > 0) await world.sleep(2_000);
