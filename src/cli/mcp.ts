@@ -8,7 +8,7 @@ import { type Command, CommandError, type CommandInput, exitCodes, jsonOption, s
 import { answerTo, type McpQuestion, questionText } from "./mcp-question-text.ts";
 import { type McpTool, toolText } from "./mcp-tool-text.ts";
 import type { Program } from "./program.ts";
-import { clientFor, onePositional } from "./remote.ts";
+import { clientFor, findAgent, onePositional } from "./remote.ts";
 import { printable } from "./terminal.ts";
 import { shorten, table } from "./text.ts";
 
@@ -74,6 +74,8 @@ export const mcpCommand: Command = {
     { name: "root", value: "path[,path…]", meaning: "add: folders that the server is told to work in" },
     { name: "questions", meaning: "add: what the server asks a person waits for kelpie mcp answer" },
     { name: "decline", meaning: "answer: the server gets no answer, and is told so" },
+    { name: "agent", value: "id|name", meaning: "refresh, test: with this agent's own authorization" },
+    { name: "each-agent", meaning: "add: where the address asks for OAuth, each agent has an authorization of its own" },
     { name: "sse", meaning: "add: the address speaks the older HTTP with SSE" },
     serverOption,
     jsonOption,
@@ -118,7 +120,12 @@ async function add(client: ApiClient, input: CommandInput, program: Program): Pr
   if (server_name === undefined || place === undefined)
     throw new UsageError("add needs a name and an address, or a name, -- and a program: kelpie mcp add files -- npx -y some-server");
   const server = await client.request<McpServer>("POST", "/v1/mcp-servers", {
-    body: { server_name, config: configOf(place, args, input), grants: grantsOf(input) },
+    body: {
+      server_name,
+      config: configOf(place, args, input),
+      grants: grantsOf(input),
+      authorization: input.flags.has("each-agent") ? "agent" : "project",
+    },
   });
   if (!input.flags.has("json")) program.terminal.note(`Added ${printable(server_name)} (${server.id})`);
   await takeTools(client, server, input, program);
@@ -169,7 +176,8 @@ async function tools(client: ApiClient, input: CommandInput, { terminal }: Progr
 
 async function test(client: ApiClient, input: CommandInput, { terminal }: Program): Promise<void> {
   const server = await findServer(client, onePositional(input, "server"));
-  const offer = await inWords(client.request<Offer>("GET", `/v1/mcp-servers/${server.id}/offer`));
+  const query = await agentQuery(client, input);
+  const offer = await inWords(client.request<Offer>("GET", `/v1/mcp-servers/${server.id}/offer`, { query }));
   if (input.flags.has("json")) return terminal.line(JSON.stringify(offer, null, 2));
   const { tools: offered, milliseconds } = offer;
   const count = offered.filter(({ state }) => state !== "gone").length;
@@ -189,7 +197,8 @@ async function refresh(client: ApiClient, input: CommandInput, program: Program)
 }
 
 async function takeTools(client: ApiClient, server: McpServer, input: CommandInput, { terminal }: Program): Promise<void> {
-  const changes = await inWords(client.request<Changes>("PATCH", `/v1/mcp-servers/${server.id}/refresh`));
+  const query = await agentQuery(client, input);
+  const changes = await inWords(client.request<Changes>("PATCH", `/v1/mcp-servers/${server.id}/refresh`, { query }));
   const found = await toolsOf(client, server);
   if (input.flags.has("json")) return terminal.line(JSON.stringify({ ...server, tools: found.length, ...changes }, null, 2));
   terminal.line(`${printable(server.server_name)} has ${found.length} tools`);
@@ -200,6 +209,11 @@ async function takeTools(client: ApiClient, server: McpServer, input: CommandInp
     if (!isAdded && note === undefined) continue;
     for (const line of toolText({ ...tool, effect: tool.metadata_.mcp.effect }, isAdded ? undefined : note)) terminal.line(line);
   }
+}
+
+async function agentQuery(client: ApiClient, { values }: CommandInput): Promise<{ readonly agent_id?: string }> {
+  const named = values.get("agent");
+  return named === undefined ? {} : { agent_id: (await findAgent(client, named)).id };
 }
 
 /** The server is there; what it needs is said in words. */

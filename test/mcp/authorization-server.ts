@@ -23,6 +23,8 @@ export class AuthorizationServer implements AsyncDisposable {
   readonly #tokens = new Map<string, Grant>();
   /** Every token and code that was ever given. */
   readonly given: string[] = [];
+  /** Clients whose tokens have opened something. */
+  readonly clientsUsed: Set<string> = new Set();
   /** What comes back as the issuer, in place of the truth. */
   issuerClaimed: string | undefined;
 
@@ -50,7 +52,10 @@ export class AuthorizationServer implements AsyncDisposable {
   }
 
   opens(token: string, resource: string): boolean {
-    return this.#tokens.get(token)?.resource === resource;
+    const grant = this.#tokens.get(token);
+    if (grant?.resource !== resource) return false;
+    this.clientsUsed.add(grant.clientId);
+    return true;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -25,8 +25,9 @@ async function startGuarded(t: TestContext): Promise<{ readonly authorization: A
 }
 
 /** Where Kelpie says that a person has to go. */
-async function addressForPerson(letta: Letta, serverId: string): Promise<string> {
-  const error: unknown = await letta.mcpServers.refresh(serverId).then(
+async function addressForPerson(letta: Letta, serverId: string, agentId?: string): Promise<string> {
+  const query = agentId === undefined ? {} : { agent_id: agentId };
+  const error: unknown = await letta.mcpServers.refresh(serverId, query).then(
     () => assert.fail("the server was used without authorization"),
     (each: unknown) => each,
   );
@@ -82,6 +83,40 @@ test("An owner authorizes Kelpie in a browser once; agents use the server, also 
   assert.equal(statSync(join(folder, "data", "sealing-key")).mode & 0o777, 0o600);
   const files = readdirSync(join(folder, "data")).map((name) => readFileSync(join(folder, "data", name)));
   for (const secret of authorization.given) assert.ok(!files.some((file) => file.includes(secret)), "no token is in a file as it is");
+});
+
+test("Agents use a server each with an authorization of its own", async (t) => {
+  const { authorization, url } = await startGuarded(t);
+  const { letta } = await start(t);
+  const own = { authorization: "agent" } as object;
+  const config = { mcp_server_type: "streamable_http" as const, server_url: url };
+  const { id } = await letta.mcpServers.create({ server_name: "every", config, ...own });
+  const make = async (tools: readonly string[]): Promise<string> =>
+    (await letta.agents.create({ model: "openai/scripted", include_base_tools: false, tool_ids: [...tools] })).id;
+  const first = await make([]);
+  const answer = await fetch(await agree(await addressForPerson(letta, id!, first)));
+  assert.match(await answer.text(), new RegExp(`The agent ${first} may now use the MCP server every`));
+  const echo = (await letta.mcpServers.tools.list(id!)).find(({ name }) => name === "every__echo")!;
+  await letta.agents.tools.attach(echo.id, { agent_id: first });
+  const second = await make([echo.id]);
+
+  const ask = async (agent: string): Promise<string> =>
+    JSON.stringify(
+      await letta.agents.messages.create(agent, { input: JSON.stringify({ call: "every__echo", input: { message: `for ${agent}` } }) }),
+    );
+  assert.match(await ask(first), new RegExp(`Echo: for ${first}`));
+  assert.equal(authorization.clientsUsed.size, 1);
+  const refused = await ask(second);
+  assert.match(refused, new RegExp(`asks for this agent's own authorization: PATCH /v1/mcp-servers/${id}/refresh\\?agent_id=${second}`));
+  assert.equal((await fetch(await agree(await addressForPerson(letta, id!, second)))).status, 200);
+  const both = await Promise.all([ask(first), ask(second)]);
+  assert.match(both[0], new RegExp(`Echo: for ${first}`));
+  assert.match(both[1], new RegExp(`Echo: for ${second}`));
+  assert.equal(authorization.clientsUsed.size, 2);
+  await addressForPerson(letta, id!);
+
+  await letta.agents.delete(first);
+  assert.match(await ask(second), /Echo: /);
 });
 
 test("What comes back from elsewhere, twice, or for another authorization is refused", async (t) => {

@@ -104,6 +104,7 @@ export function agentRoutes(services: Services): Endpoint[] {
       { method: "delete", path: "/v1/agents/{agent_id}", summary: "Deletes an agent with its conversations", tag, params },
       async ({ params: { agent_id }, project }) => {
         await agents.delete(project, agent_id);
+        await services.mcp.forgetAgent(project, agent_id);
         return null;
       },
     ),

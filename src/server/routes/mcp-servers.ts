@@ -24,6 +24,9 @@ import type { Services } from "../services.ts";
 const params = z.object({ mcp_server_id: idOf("mcp_server") });
 const toolParams = params.extend({ tool_id: idOf("tool") });
 
+/** With whose authorization, where each agent has its own. */
+const ofAgent = z.object({ agent_id: idOf("agent").optional() });
+
 const texts = z.record(z.string(), z.string());
 const stdio = { mcp_server_type: z.literal("stdio"), command: z.string(), args: z.array(z.string()), env: optional(texts) };
 const remote = {
@@ -51,10 +54,14 @@ const grants = optional(
     })
     .openapi("MCPGrants"),
 );
-const createBody = z.object({ server_name: z.string(), config, grants }).openapi("CreateMCPServerRequest");
-const updateBody = z.object({ server_name: optional(z.string()), config: optional(config), grants }).openapi("UpdateMCPServerRequest");
+/** Kelpie's own: whose authorization a server that asks for OAuth gets. */
+const authorization = optional(z.enum(["project", "agent"]));
+const createBody = z.object({ server_name: z.string(), config, grants, authorization }).openapi("CreateMCPServerRequest");
+const updateBody = z
+  .object({ server_name: optional(z.string()), config: optional(config), grants, authorization })
+  .openapi("UpdateMCPServerRequest");
 
-const named = { id: idOf("mcp_server"), server_name: z.string(), grants };
+const named = { id: idOf("mcp_server"), server_name: z.string(), grants, authorization };
 const serverSchema = z
   .discriminatedUnion("mcp_server_type", [
     z.object({ ...stdio, ...named }).openapi("StdioMCPServer"),
@@ -110,9 +117,9 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
   }
 
   /** A server that cannot be reached now is kept: a refresh asks it again. */
-  async function refreshIfReachable(project: string, server: McpServerRecord): Promise<void> {
+  async function refreshIfReachable(project: string, server: McpServerRecord, agentId?: string): Promise<void> {
     try {
-      await mcp.refresh(project, server.id);
+      await mcp.refresh(project, server.id, agentId);
     } catch (error) {
       if (!(error instanceof McpConnectionError)) throw error;
       environment.log.write("warn", "The tools of an MCP server could not be read", { server: server.server_name, error });
@@ -145,9 +152,9 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
         response: serverSchema,
         audit: "mcp_server.create",
       },
-      async ({ body: { grants, ...body }, project }) => {
+      async ({ body: { grants, authorization, ...body }, project }) => {
         await checkModel(grants);
-        const fields = { ...body, grants: grants ?? {} };
+        const fields = { ...body, grants: grants ?? {}, authorization: authorization ?? "project" };
         const server = await transact(store, environment, (transaction) => createMcpServer(transaction, services, project, fields));
         await refreshIfReachable(project, server);
         return viewIn(project)(server);
@@ -195,6 +202,7 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
             ...(body.server_name == null ? {} : { server_name: body.server_name }),
             ...(body.config == null ? {} : { config: withStored(body.config) }),
             ...(body.grants === undefined ? {} : { grants: body.grants ?? {} }),
+            ...(body.authorization == null ? {} : { authorization: body.authorization }),
           };
           return await updateMcpServer(transaction, services, project, mcp_server_id, changes);
         });
@@ -223,10 +231,14 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
         summary: "Takes the tools of an MCP server as they are now",
         tag,
         params,
+        query: ofAgent,
         response: changesSchema,
         audit: "mcp_server.refresh",
       },
-      async ({ params: { mcp_server_id }, project }) => await mcp.refresh(project, mcp_server_id),
+      async ({ params: { mcp_server_id }, query: { agent_id }, project }) => {
+        if (agent_id !== undefined) await agents.get(project, agent_id);
+        return await mcp.refresh(project, mcp_server_id, agent_id);
+      },
     ),
     endpoint(
       {
@@ -235,9 +247,13 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
         summary: "Asks an MCP server what it is, and for its tools as they are now, and takes none. Kelpie's own",
         tag,
         params,
+        query: ofAgent,
         response: offerSchema,
       },
-      async ({ params: { mcp_server_id }, project }) => await mcp.offered(project, mcp_server_id),
+      async ({ params: { mcp_server_id }, query: { agent_id }, project }) => {
+        if (agent_id !== undefined) await agents.get(project, agent_id);
+        return await mcp.offered(project, mcp_server_id, agent_id);
+      },
     ),
     endpoint(
       {
@@ -276,9 +292,10 @@ export function mcpServerRoutes(services: Services): Endpoint[] {
       },
       async ({ query, project }) => {
         const given = Object.entries(query).filter((entry): entry is [string, string] => typeof entry[1] === "string");
-        const server = await mcp.authorize(project, new URLSearchParams(given));
-        await refreshIfReachable(project, server);
-        return { message: `Kelpie may now use the MCP server ${server.server_name}. You can close this page.` };
+        const { server, agentId } = await mcp.authorize(project, new URLSearchParams(given));
+        await refreshIfReachable(project, server, agentId);
+        const who = agentId === undefined ? "Kelpie" : `The agent ${agentId}`;
+        return { message: `${who} may now use the MCP server ${server.server_name}. You can close this page.` };
       },
     ),
     endpoint({ method: "get", path: clientPath, summary: "Says to authorization servers who this Kelpie is", tag }, async () => {
@@ -324,9 +341,12 @@ function unmasked<T>(given: T, stored: unknown): T {
 }
 
 /** `config`: with its token and the values of its variables and headers hidden. */
-function serverView({ id, server_name, grants }: McpServerRecord, config: McpServerConfig): Record<string, unknown> {
+function serverView(
+  { id, server_name, grants, authorization = "project" }: McpServerRecord,
+  config: McpServerConfig,
+): Record<string, unknown> {
   const { sampling_model = null, elicitation = null, roots = null } = grants ?? {};
-  const named = { id, server_name, grants: { sampling_model, elicitation, roots } };
+  const named = { id, server_name, grants: { sampling_model, elicitation, roots }, authorization };
   if (config.mcp_server_type === "stdio") return { ...config, env: config.env ?? null, ...named };
   const { auth_header = null, auth_token = null, custom_headers = null, oauth_client = null } = config;
   const client = oauth_client && { ...oauth_client, client_secret: oauth_client.client_secret ?? null };

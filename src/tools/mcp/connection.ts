@@ -104,6 +104,11 @@ export class McpConnection {
     });
   }
 
+  /** Whether it is not connected, and nobody is about to use it. */
+  get isIdle(): boolean {
+    return this.#connected === undefined;
+  }
+
   /** What the server says of itself. @throws {McpConnectionError} */
   async describe(): Promise<McpServerInfo> {
     return await this.#using(async ({ client }) => {

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { encodeTuple } from "../../base/tuple.ts";
 import { RealEnvironment } from "../../environment/real-environment.ts";
 import { MemoryStore } from "../../storage/memory-store.ts";
 import { SealingKey } from "../../storage/sealing-key.ts";
@@ -10,6 +11,7 @@ import { transact } from "../../storage/transaction.ts";
 import { OutcomeUnknownError, type ToolResult } from "../tool.ts";
 import { McpConnectionError, mcpLimits, McpServerNotFoundError } from "./mcp.ts";
 import { type Elicit, McpTools } from "./mcp-tools.ts";
+import { credentialsKey } from "./oauth-provider.ts";
 import { createMcpServer, updateMcpServer } from "./server-record.ts";
 
 const project = "p";
@@ -221,6 +223,21 @@ test("Deleting a server deletes its tools, and ends its process", async (t) => {
   assert.deepEqual(await mcp.list(project, serverId), []);
   const context = { effectId: "e", signal: new AbortController().signal, project, agentId: "a", conversationId: "default" };
   await assert.rejects(mcp.tool(record!)!.execute({}, context), McpServerNotFoundError);
+});
+
+test("What is kept of an agent's own authorization goes with the agent, and all of it with the server", async (t) => {
+  const { mcp, store, serverId } = await setUp(t, "good");
+  await transact(store, environment, (transaction) =>
+    updateMcpServer(transaction, { environment, sealingKey }, project, serverId, { authorization: "agent" }),
+  );
+  const rows = [undefined, "agent-1", "agent-2"].map((agentId) => credentialsKey(project, serverId, agentId));
+  await transact(store, environment, async (transaction) => rows.forEach((row) => transaction.set(row, "sealed")));
+  const left = async (): Promise<readonly number[]> =>
+    (await store.read(rows.map((row) => ({ key: encodeTuple(row) })))).map(({ length }) => length);
+  await mcp.forgetAgent(project, "agent-1");
+  assert.deepEqual(await left(), [1, 0, 1]);
+  await mcp.delete(project, serverId);
+  assert.deepEqual(await left(), [0, 0, 0]);
 });
 
 /** Processes of this machine that have `argument` on their command line after the program of these tests. */

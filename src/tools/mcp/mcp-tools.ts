@@ -19,13 +19,13 @@ import {
   type ToolRecord,
 } from "../tool-record.ts";
 import { type AuthorizationSettings } from "./oauth-provider.ts";
-import { McpAuthorizations } from "./authorizations.ts";
+import { type Authorized, McpAuthorizations } from "./authorizations.ts";
 import { type McpCall, McpConnection, type McpServerInfo } from "./connection.ts";
 import { mcpLimits, type McpToolInfo } from "./mcp.ts";
 import { McpQuestions } from "./questions.ts";
 import { resultText } from "./result-text.ts";
 import type { Ask } from "./server-requests.ts";
-import { deleteMcpServer, type McpServerRecord, readMcpServer, readMcpServers } from "./server-record.ts";
+import { deleteMcpServer, listMcpServers, type McpServerRecord, readMcpServer, readMcpServers } from "./server-record.ts";
 import { openConfig, secretsOf } from "./server-secrets.ts";
 import { mcpToolName } from "./tool-name.ts";
 import { type Origin, originOf, pinOf, toRecord } from "./tool-origin.ts";
@@ -61,6 +61,9 @@ export interface McpSettings extends AuthorizationSettings {
   readonly elicit?: Elicit | undefined;
 }
 
+/** As many as a list gives at once. */
+const serversListedMax = 1_000;
+
 export class McpTools implements AsyncDisposable {
   readonly #store: Store;
   readonly #environment: Environment;
@@ -69,8 +72,8 @@ export class McpTools implements AsyncDisposable {
   readonly #sealingKey: FindSealingKey;
   readonly authorizations: McpAuthorizations;
   readonly questions: McpQuestions;
-  /** By server, with the configuration that they were made for, as its row has it. */
-  readonly #connections = new Map<string, { readonly stored: string; readonly connection: McpConnection }>();
+  /** By server and agent, where each has its own authorization, with what they were made for, as the server's row has it. */
+  readonly #connections = new Map<string, { readonly serverId: string; readonly stored: string; readonly connection: McpConnection }>();
 
   constructor({ models, elicit, ...settings }: McpSettings) {
     this.#store = settings.store;
@@ -101,11 +104,13 @@ export class McpTools implements AsyncDisposable {
   /**
    * Asks a server for its tools and brings the project's up to date, with what it says of them now.
    *
+   * `agentId`: with the agent's own authorization, where each has its own. What it is not offered stays, as others may be.
+   *
    * @throws {McpServerNotFoundError} @throws {McpConnectionError}
    */
-  async refresh(project: string, serverId: string): Promise<McpChanges> {
+  async refresh(project: string, serverId: string, agentId?: string): Promise<McpChanges> {
     const server = await readMcpServer(this.#store, project, serverId);
-    const offered = await this.#connection(project, server).tools();
+    const offered = await this.#connection(project, server, agentId).tools();
     const changes = { added: new Array<string>(), updated: new Array<string>(), deleted: new Array<string>() };
     const names = new Set(offered.map(({ name }) => name));
     // One transaction for each tool: those of a server together could be more than a batch takes.
@@ -116,7 +121,7 @@ export class McpTools implements AsyncDisposable {
       if (change !== undefined) changes[change].push(name);
     }
     for (const taken of await this.#taken(project, serverId)) {
-      if (names.has(taken.tool_name)) continue;
+      if (names.has(taken.tool_name) || agentWithOwn(server, agentId) !== undefined) continue;
       changes.deleted.push(mcpToolName(server.server_name, taken.tool_name));
       await transact(this.#store, this.#environment, (transaction) => dropTool(transaction, project, serverId, taken));
     }
@@ -124,10 +129,10 @@ export class McpTools implements AsyncDisposable {
   }
 
   /** What a refresh would take. Changes nothing. @throws As `refresh`. */
-  async offered(project: string, serverId: string): Promise<McpServerOffer> {
+  async offered(project: string, serverId: string, agentId?: string): Promise<McpServerOffer> {
     const server = await readMcpServer(this.#store, project, serverId);
     const { clock } = this.#environment;
-    const [connection, begin] = [this.#connection(project, server), clock.elapsed()];
+    const [connection, begin] = [this.#connection(project, server, agentId), clock.elapsed()];
     const [info, infos] = [await connection.describe(), await connection.tools()];
     const milliseconds = Math.round(clock.elapsed() - begin);
     const wanted = infos.map((each) => toRecord(this.#environment, server, each));
@@ -160,10 +165,19 @@ export class McpTools implements AsyncDisposable {
   }
 
   /** Takes the way back from a server's authorization: the next connection has a token. @throws As `McpAuthorizations.finish`. */
-  async authorize(project: string, callback: URLSearchParams): Promise<McpServerRecord> {
-    const server = await this.authorizations.finish(project, callback);
-    await this.#disconnect(server.id);
-    return server;
+  async authorize(project: string, callback: URLSearchParams): Promise<Authorized> {
+    const authorized = await this.authorizations.finish(project, callback);
+    await this.#disconnect(connectionKey(authorized.server, authorized.agentId));
+    return authorized;
+  }
+
+  /** Nothing is kept of an agent's own authorizations any more. */
+  async forgetAgent(project: string, agentId: string): Promise<void> {
+    const servers = (await listMcpServers(this.#store, project, { limit: serversListedMax })) ?? [];
+    for (const server of servers.filter(({ authorization }) => authorization === "agent")) {
+      await this.authorizations.forgetAgent(project, server.id, agentId);
+      await this.#disconnect(connectionKey(server, agentId));
+    }
   }
 
   /** Deletes a server and its tools, and ends its connection. @throws {McpServerNotFoundError} */
@@ -171,16 +185,17 @@ export class McpTools implements AsyncDisposable {
     // Before its tools, so that nothing takes one meanwhile.
     await transact(this.#store, this.#environment, async (transaction) => {
       await deleteMcpServer(transaction, project, serverId);
-      this.authorizations.forget(transaction, project, serverId);
     });
     for (const taken of await this.#taken(project, serverId))
       await transact(this.#store, this.#environment, (transaction) => dropTool(transaction, project, serverId, taken));
-    await this.#disconnect(serverId);
+    const left = [...this.#connections].filter(([, connection]) => connection.serverId === serverId);
+    await Promise.all(left.map(([key]) => this.#disconnect(key)));
+    await this.authorizations.forget(project, serverId);
     await this.questions.forget(project, serverId);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#connections.keys()].map((id) => this.#disconnect(id)));
+    await Promise.all([...this.#connections.keys()].map((key) => this.#disconnect(key)));
   }
 
   async #call(
@@ -198,17 +213,19 @@ export class McpTools implements AsyncDisposable {
         `Its owner can look at it (GET /v1/mcp-servers/${server.id}/offer) and take it again (PATCH /v1/mcp-servers/${server.id}/refresh)`
       );
     };
-    const connection = this.#connection(project, server);
+    const connection = this.#connection(project, server, call.agentId);
     const result = await connection.call({ tool: tool_name, refusal, ...call });
     const text = resultText(result, connection.mask, Math.min(record.return_char_limit, returnCharactersMax));
     return { status: result.isError === true ? "error" : "success", text };
   }
 
   /** The one for this configuration; one for an older one is closed (P1). */
-  #connection(project: string, server: McpServerRecord): McpConnection {
+  #connection(project: string, server: McpServerRecord, agent: string | undefined): McpConnection {
     const { roots = null, ...grants } = server.grants ?? {};
     const stored = JSON.stringify([server.config, grants, roots === null]);
-    const known = this.#connections.get(server.id);
+    const agentId = agentWithOwn(server, agent);
+    const key = connectionKey(server, agentId);
+    const known = this.#connections.get(key);
     known?.connection.setRoots(roots ?? []);
     if (known?.stored === stored) return known.connection;
     if (known !== undefined) void known.connection.close();
@@ -221,9 +238,17 @@ export class McpTools implements AsyncDisposable {
       grants: server.grants ?? {},
       models: this.#models,
       ask: this.#askFor(project, server),
-      ...(config.mcp_server_type === "stdio" ? {} : { authorization: this.authorizations.provider(project, server, config) }),
+      ...(config.mcp_server_type === "stdio" ? {} : { authorization: this.authorizations.provider({ project, server, config, agentId }) }),
     });
-    this.#connections.set(server.id, { stored, connection });
+    if (this.#connections.size >= mcpLimits.connectionsKept)
+      for (const [
+        each,
+        {
+          connection: { isIdle },
+        },
+      ] of this.#connections)
+        if (isIdle) this.#connections.delete(each);
+    this.#connections.set(key, { serverId: server.id, stored, connection });
     return connection;
   }
 
@@ -235,9 +260,9 @@ export class McpTools implements AsyncDisposable {
     return elicit && (async (_, question) => await elicit(server.server_name, question));
   }
 
-  async #disconnect(serverId: string): Promise<void> {
-    const known = this.#connections.get(serverId);
-    this.#connections.delete(serverId);
+  async #disconnect(key: string): Promise<void> {
+    const known = this.#connections.get(key);
+    this.#connections.delete(key);
     await known?.connection.close();
   }
 
@@ -269,6 +294,15 @@ export class McpTools implements AsyncDisposable {
     ]);
     return answer!.map(({ value }) => decodeJson<Taken>(value));
   }
+}
+
+/** The agent whose own authorization is used; undefined: the project's is. */
+function agentWithOwn({ authorization }: McpServerRecord, agentId: string | undefined): string | undefined {
+  return authorization === "agent" && agentId ? agentId : undefined;
+}
+
+function connectionKey({ id }: McpServerRecord, agentId: string | undefined): string {
+  return agentId === undefined ? id : `${id} ${agentId}`;
 }
 
 /** A tool that a project has of a server, by the server's own name for it. */

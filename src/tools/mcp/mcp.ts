@@ -42,6 +42,9 @@ export interface McpGrants {
   readonly roots?: readonly McpRoot[] | null | undefined;
 }
 
+/** Whose authorization calls are made with, where a server asks for OAuth: the project's, or of each agent its own. */
+export type McpAuthorizationOf = "project" | "agent";
+
 export interface McpRoot {
   /** An address that begins with `file://`. */
   readonly uri: string;
@@ -81,6 +84,7 @@ export const mcpLimits: {
       | "retryMillisecondsMost"
       | "patienceMilliseconds"
       | "authorizationMilliseconds"
+      | "connectionsKept"
       | "samplesPerCall"
       | "samplesAtOnce"
       | "sampleBytes"
@@ -117,6 +121,8 @@ export const mcpLimits: {
   patienceMilliseconds: 1_000,
   /** In which a person has to agree, before the address where that is done is no more. */
   authorizationMilliseconds: 600_000,
+  /** More than these are kept only while they are used. */
+  connectionsKept: 1_000,
   /** Samples that a server gets for each call that it works on. */
   samplesPerCall: 10,
   samplesAtOnce: 4,
@@ -145,8 +151,15 @@ export class McpAuthorizationError extends McpConnectionError {
   readonly serverName: string;
   readonly url: string;
 
-  constructor({ id, server_name }: { readonly id: string; readonly server_name: string }, url: string) {
-    super(`The MCP server ${server_name} asks for its owner's authorization: PATCH /v1/mcp-servers/${id}/refresh says where to give it`);
+  /** `agentId`: whose authorization it is; undefined: the project's. */
+  constructor(
+    { id, server_name }: { readonly id: string; readonly server_name: string },
+    { url, agentId }: { readonly url: string; readonly agentId: string | undefined },
+  ) {
+    const [whose, query] = agentId === undefined ? ["its owner's", ""] : ["this agent's own", `?agent_id=${agentId}`];
+    super(
+      `The MCP server ${server_name} asks for ${whose} authorization: PATCH /v1/mcp-servers/${id}/refresh${query} says where to give it`,
+    );
     this.serverName = server_name;
     this.url = url;
   }

@@ -58,6 +58,15 @@ interface Pending {
   readonly begun_at: number;
 }
 
+/** Whose credentials they are, and for which server. */
+export interface CredentialsOwner {
+  readonly project: string;
+  readonly server: McpServerRecord;
+  readonly config: HttpConfig;
+  /** Undefined: the project's. */
+  readonly agentId: string | undefined;
+}
+
 /** For one connection; several of one server share what is stored, also on other nodes. */
 export class OAuthProvider implements OAuthClientProvider {
   /** Only under HTTPS, where an authorization server can trust what it reads there. */
@@ -71,16 +80,18 @@ export class OAuthProvider implements OAuthClientProvider {
   readonly #project: string;
   readonly #server: McpServerRecord;
   readonly #config: HttpConfig;
+  readonly #agentId: string | undefined;
   #discovery: OAuthDiscoveryState | undefined;
   /** By the challenge that says it in an address: several calls may find out at once that they need a person. */
   readonly #verifiers = new Map<string, string>();
   #resumed: Pending | undefined;
 
-  constructor(settings: AuthorizationSettings, project: string, server: McpServerRecord, config: HttpConfig) {
+  constructor(settings: AuthorizationSettings, { project, server, config, agentId }: CredentialsOwner) {
     this.#settings = settings;
     this.#project = project;
     this.#server = server;
     this.#config = config;
+    this.#agentId = agentId;
     this.#refreshes = new Refreshes(settings.environment);
     this.fetch = this.#refreshes.through(mcpFetch(config.server_url));
     const url = settings.publicUrl?.();
@@ -114,7 +125,7 @@ export class OAuthProvider implements OAuthClientProvider {
 
   state(): string {
     const random = Buffer.from(this.#settings.environment.random.bytes(32)).toString("base64url");
-    return `${this.#server.id}.${random}`;
+    return [this.#server.id, ...this.#ofAgent, random].join(".");
   }
 
   async clientInformation(context?: OAuthClientInformationContext): Promise<StoredOAuthClientInformation | undefined> {
@@ -182,7 +193,7 @@ export class OAuthProvider implements OAuthClientProvider {
     const { pending } = await this.#change((stored) =>
       isFresh(stored.pending, this.#now) && isSameQuestion(stored.pending.url, url) ? stored : { ...stored, pending: wanted },
     );
-    throw new McpAuthorizationError(this.#server, pending!.url);
+    throw new McpAuthorizationError(this.#server, { url: pending!.url, agentId: this.#agentId });
   }
 
   /** A token was refused that looked new: the next refusal asks for another. */
@@ -195,13 +206,13 @@ export class OAuthProvider implements OAuthClientProvider {
   }
 
   async #read(): Promise<Credentials> {
-    const [answer] = await this.#settings.store.read([{ key: encodeTuple(credentialsKey(this.#project, this.#server.id)) }]);
+    const [answer] = await this.#settings.store.read([{ key: encodeTuple(this.#row) }]);
     return this.#open(answer![0] && decodeJson<string>(answer![0].value));
   }
 
   async #change(change: (stored: Credentials) => Credentials): Promise<Credentials> {
     const { store, environment } = this.#settings;
-    const row = credentialsKey(this.#project, this.#server.id);
+    const row = this.#row;
     return await transact(store, environment, async (transaction) => {
       const stored = this.#open(await transaction.get<string>(row));
       const changed = change(stored);
@@ -229,7 +240,15 @@ export class OAuthProvider implements OAuthClientProvider {
   }
 
   get #name(): string {
-    return `${this.#project}/mcp_oauth/${this.#server.id}`;
+    return [this.#project, "mcp_oauth", this.#server.id, ...this.#ofAgent].join("/");
+  }
+
+  get #row(): Tuple {
+    return credentialsKey(this.#project, this.#server.id, this.#agentId);
+  }
+
+  get #ofAgent(): string[] {
+    return this.#agentId === undefined ? [] : [this.#agentId];
   }
 }
 
@@ -243,9 +262,9 @@ export function clientMetadata(redirectUrl: string): OAuthClientMetadata {
   };
 }
 
-/** Where the credentials of a server are kept. */
-export function credentialsKey(project: string, serverId: string): Tuple {
-  return [project, "mcp_server.oauth", serverId];
+/** Where the credentials for a server are kept: the project's, or those of one of its agents. */
+export function credentialsKey(project: string, serverId: string, agentId?: string): Tuple {
+  return [project, "mcp_server.oauth", serverId, ...(agentId === undefined ? [] : [agentId])];
 }
 
 function isFresh(pending: Pending | undefined, now: number): pending is Pending {

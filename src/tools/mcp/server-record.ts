@@ -8,6 +8,7 @@ import type { FindSealingKey } from "../../storage/stored-secret.ts";
 import type { Transaction } from "../../storage/transaction.ts";
 import {
   InvalidMcpServerError,
+  type McpAuthorizationOf,
   type McpGrants,
   mcpLimits,
   type McpServerConfig,
@@ -23,6 +24,8 @@ export interface McpServerRecord {
   readonly config: StoredMcpConfig;
   /** Absent: none. */
   readonly grants?: McpGrants | undefined;
+  /** Absent: the project's. */
+  readonly authorization?: McpAuthorizationOf | undefined;
   readonly created_at: string;
   readonly updated_at: string;
 }
@@ -33,6 +36,7 @@ export interface McpServerFields {
   readonly server_name: string;
   readonly config: McpServerConfig;
   readonly grants?: McpGrants | undefined;
+  readonly authorization?: McpAuthorizationOf | undefined;
 }
 
 interface Keeping {
@@ -45,14 +49,22 @@ export async function createMcpServer(
   transaction: Transaction,
   { environment, sealingKey }: Keeping,
   project: string,
-  { server_name, config, grants = {} }: McpServerFields,
+  { server_name, config, grants = {}, authorization = "project" }: McpServerFields,
 ): Promise<McpServerRecord> {
   const now = new Date(environment.clock.now()).toISOString();
   const id = `mcp_server-${environment.random.uuid()}`;
   checkName(server_name);
   checkConfig(server_name, config);
   checkGrants(server_name, grants);
-  const server = { id, server_name, config: sealConfig(sealingKey, { project, id }, config), grants, created_at: now, updated_at: now };
+  const server = {
+    id,
+    server_name,
+    config: sealConfig(sealingKey, { project, id }, config),
+    grants,
+    authorization,
+    created_at: now,
+    updated_at: now,
+  };
   checkSize(server);
   await takeName(transaction, project, server);
   servers.insert(transaction, project, server);
@@ -68,12 +80,12 @@ export async function updateMcpServer(
   changes: Partial<McpServerFields>,
 ): Promise<McpServerRecord> {
   const before = await getMcpServer(transaction, project, id);
-  const { server_name = before.server_name, grants = before.grants ?? {} } = changes;
+  const { server_name = before.server_name, grants = before.grants ?? {}, authorization = before.authorization ?? "project" } = changes;
   checkName(server_name);
   if (changes.config !== undefined) checkConfig(server_name, changes.config);
   checkGrants(server_name, grants);
   const config = sealConfig(sealingKey, { project, id }, changes.config ?? before.config);
-  const server = { ...before, server_name, config, grants, updated_at: new Date(environment.clock.now()).toISOString() };
+  const server = { ...before, server_name, config, grants, authorization, updated_at: new Date(environment.clock.now()).toISOString() };
   checkSize(server);
   if (server_name !== before.server_name) {
     await takeName(transaction, project, server);
