@@ -9,6 +9,17 @@
  */
 import { suggestion } from "./base/nearest.ts";
 import type { LogLevel } from "./environment/environment.ts";
+import {
+  integer,
+  oneOf,
+  optional,
+  type Parser,
+  parsePublicUrl,
+  parseServerAddress,
+  parseStoreUrl,
+  pattern,
+  yesOrNo,
+} from "./setting-parsers.ts";
 
 export interface Config {
   readonly port: number;
@@ -41,18 +52,14 @@ export interface Config {
   readonly demoTokenMilliseconds: number;
 }
 
-export interface Setting<T> {
+export interface Setting<T> extends Parser<T> {
   /** Without dashes. Secrets have none: other users of a machine see the arguments of its processes. */
   readonly flag?: string;
   /** Kelpie's own name first. */
   readonly variables: readonly [string, ...string[]];
-  /** The kind of value, as a person reads it. */
-  readonly type: string;
   readonly default: T;
   readonly meaning: string;
   readonly isSecret?: boolean;
-  /** The value, or a sentence about what would be right. */
-  parse(text: string): { readonly value: T } | { readonly expected: string };
 }
 
 export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> } = {
@@ -446,62 +453,4 @@ function warningsOfAlone(config: Config): string[] {
   return (["clusterSecret", "clusterCertificate", "clusterPort", "capacity", "leaveSeconds"] as const)
     .filter((name) => config[name] !== settings[name].default)
     .map((name) => `${settings[name].variables[0]} is ignored: this server is alone, as neither KELPIE_NODE nor --join is given`);
-}
-
-type Parser<T> = Pick<Setting<T>, "type" | "parse">;
-
-function integer(min: number, max: number): Parser<number> {
-  const expected = `a whole number from ${min} to ${max}`;
-  return {
-    type: `${min} to ${max}`,
-    parse: (text) => {
-      const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-      return value >= min && value <= max ? { value } : { expected };
-    },
-  };
-}
-
-function pattern(type: string, expression: RegExp, expected: string): Parser<string> {
-  return { type, parse: (text) => (expression.test(text) ? { value: text } : { expected }) };
-}
-
-function parseStoreUrl(text: string): ReturnType<Setting<string>["parse"]> {
-  const isValid = /^(postgres(ql)?:\/\/|foundationdb:\/\/\/)\S+$/.test(text) && URL.canParse(text);
-  return isValid
-    ? { value: text }
-    : { expected: "a URL like postgres://user:password@host:5432/database or foundationdb:///etc/foundationdb/fdb.cluster" };
-}
-
-function parsePublicUrl(text: string): ReturnType<Setting<string>["parse"]> {
-  const url = URL.parse(text);
-  return url === null || !/^https?:$/.test(url.protocol) || url.pathname !== "/" || url.search !== "" || url.username !== ""
-    ? { expected: "a URL without a path, such as https://kelpie.example.com" }
-    : { value: url.origin };
-}
-
-/** As an address without a scheme, as people write it, or as the URL that a node shows when it is ready. */
-function parseServerAddress(text: string): ReturnType<Setting<string>["parse"]> {
-  const url = URL.parse(/^https?:\/\//.test(text) ? text : `http://${text}`);
-  return url === null || /\s/.test(text) || url.pathname !== "/" || url.search !== "" || url.username !== ""
-    ? { expected: "the address of a node's API, such as localhost:8283" }
-    : { value: url.origin };
-}
-
-function oneOf<T extends string>(...values: readonly T[]): Parser<T> {
-  const expected = `one of ${values.join(", ")}`;
-  return {
-    type: values.join(", "),
-    parse: (text) => {
-      const value = values.find((candidate) => candidate === text);
-      return value === undefined ? { expected } : { value };
-    },
-  };
-}
-
-function yesOrNo(): Parser<boolean> {
-  return { type: "yes, no", parse: (text) => (text === "yes" || text === "no" ? { value: text === "yes" } : { expected: "yes or no" }) };
-}
-
-function optional<T>(parser: Parser<T>): Parser<T | undefined> {
-  return parser;
 }

@@ -28,6 +28,7 @@ const composition = [
   "main",
   "kelpie",
   "config",
+  "setting-parsers",
   "open-store",
   "open-node",
   "open-member",
