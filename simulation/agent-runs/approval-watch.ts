@@ -60,7 +60,7 @@ export class ApprovalWatch {
         ],
         limits: [
           ...(draws.chance(0.4) ? [{ tool: "outside_readOnly", calls: 2, seconds: 1 }] : []),
-          ...(draws.chance(0.4) ? [{ tool: "outside_idempotent", concurrency: 1 }] : []),
+          ...(draws.chance(0.4) ? [{ tool: "outside_idempotent", calls: 1, seconds: 1, concurrency: 1 }] : []),
         ],
         approval_seconds: this.seconds,
       }),

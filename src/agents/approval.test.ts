@@ -12,7 +12,18 @@ import { replaceTool, findToolByName } from "../tools/tool-record.ts";
 import type { OutsideTool } from "../tools/tool.ts";
 import type { ConversationAddress } from "./conversation.ts";
 import type { ApprovalMessage, SendOutcome } from "./conversations.ts";
-import { calls, collect, lastResults, openTestAgents, project, sendRequest, type TestAgents, text, userMessage } from "./testing.ts";
+import {
+  calls,
+  collect,
+  lastResults,
+  openTestAgents,
+  outline,
+  project,
+  sendRequest,
+  type TestAgents,
+  text,
+  userMessage,
+} from "./testing.ts";
 import { findApproval, pageApprovals, type WaitingApproval, waitingApproval } from "./waiting-approval.ts";
 
 interface Mailing extends TestAgents {
@@ -210,6 +221,47 @@ test("A client's tool that is approved in place of its result is not called", as
   assert.deepEqual(await pageApprovals(kelpie.store, project, undefined, { limit: 10 }), [], "no person is asked");
   await kelpie.run(address, [{ type: "approval", decisions: [{ tool_call_id: "call-1", approve: true }] }], { clientTools });
   assert.match(lastResults(kelpie.requests.at(-1)!)[0]!, /the client has it, and has sent no result/);
+});
+
+test("A call that a crash interrupted and that may be made again is made again, whatever the rate of its tool", async () => {
+  const script = (request: Parameters<Parameters<typeof openTestAgents>[0]>[0]): ReturnType<typeof text> =>
+    lastResults(request).length > 0 ? text("ok") : calls({ name: "touch", arguments: {} });
+  const begun = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let called = 0;
+  const tool: OutsideTool = {
+    name: "touch",
+    description: "",
+    parameters: { type: "object", properties: {} },
+    effect: "idempotent",
+    async execute() {
+      begun[called++]?.resolve();
+      // The first two are never answered: the node ends before.
+      if (called <= 2) await new Promise(() => {});
+      return { status: "success", text: "touched" };
+    },
+  };
+  const first = await openTestAgents(script, { tools: [tool] });
+  const runIds: string[] = [];
+  for (let n = 0; n < 2; n++) {
+    const sent = await first.agents.conversations.send(await first.create({ tools: ["touch"] }), sendRequest([userMessage("Go")]));
+    assert.ok(sent.ok);
+    runIds.push(sent.runId);
+  }
+  await Promise.all(begun.map(({ promise }) => promise));
+  await transact(first.store, first.environment, (transaction) =>
+    replacePolicy(transaction, project, "project", {
+      version: undefined,
+      rules: [],
+      limits: [{ tool: "touch", calls: 1, seconds: 86_400 }],
+      approval_seconds: 60,
+    }),
+  );
+  await using second = await openTestAgents(script, { store: first.store, tools: [tool] });
+  for (const runId of runIds) {
+    const events = await collect(await second.agents.conversations.follow(project, runId, 0, new AbortController().signal));
+    assert.deepEqual(outline(events).slice(0, 2), ["call touch", "return success"]);
+  }
+  assert.equal(called, 4);
 });
 
 test("Lists of approvals are paged, by agent, and know unknown cursors", async () => {

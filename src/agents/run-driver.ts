@@ -335,7 +335,15 @@ export class RunDriver {
     } else if (wasStarted && !isInTurn) environment.probe("agents.effect.repeated");
     if (isInTurn) return undefined;
     const inner = innerCalls({ conversation, runId: this.runId, setting, past, call, turn: (work) => this.#turn(work) });
-    return await callWithinLimit({ ...conversation, callTool: inner }, found!, call, this.#signal);
+    // What is made again has been counted before; a refusal would say of a call that may have left that it was not made.
+    const { limit } = found!;
+    const repeatLimit = limit?.concurrency === undefined ? undefined : { tool: limit.tool, concurrency: limit.concurrency };
+    return await callWithinLimit(
+      { ...conversation, callTool: inner },
+      wasStarted ? { ...found!, limit: repeatLimit } : found!,
+      call,
+      this.#signal,
+    );
   }
 
   async #show(committed: Committed | undefined, setting: RunSetting): Promise<boolean> {
