@@ -34,11 +34,13 @@ async function openCoding(
     address,
     pay = () => Promise.resolve(),
     fields = {},
+    effect = "once",
   }: {
     readonly store?: Store;
     readonly address?: ConversationAddress;
     readonly pay?: () => Promise<void>;
     readonly fields?: Parameters<TestAgents["create"]>[0];
+    readonly effect?: OutsideTool["effect"];
   } = {},
 ): Promise<Coding> {
   const paid: string[] = [];
@@ -48,7 +50,7 @@ async function openCoding(
       name: "code",
       description: "Runs the code of a test.",
       parameters: { type: "object", properties: {} },
-      effect: "once",
+      effect,
       async execute(_input, context) {
         runId = context.effectId.split(":")[0]!;
         const call: Call = async (name, input = {}) => (await context.callTool!(name, input, context.signal)).text;
@@ -161,6 +163,12 @@ for (const [what, name, input, rules, fields, expected] of [
     assert.deepEqual(kelpie.paid, []);
     assert.deepEqual(await kelpie.effects(), [["code", "succeeded"]]);
   });
+
+test("A tool that may be made again calls no others", async () => {
+  await using kelpie = await openCoding(async (call) => await call("pay", { amount: 1 }), { effect: "idempotent" });
+  assert.match(await kelpie.code(), /only a tool that is declared as made once calls others/);
+  assert.deepEqual(kelpie.paid, []);
+});
 
 test("The limits of a tool count for the calls of code too", async () => {
   await using kelpie = await openCoding(async (call) => {

@@ -53,6 +53,8 @@ export function innerCalls({
     });
   return async (name, input, signal) => {
     signal.throwIfAborted();
+    // N3: of one that is made again, its calls could not be told from those of before.
+    if (outer.effect !== "once") return refused(`${name} was not called: only a tool that is declared as made once calls others`);
     if (count >= innerCallsMax) return refused(`${name} was not called: code may make ${innerCallsMax} calls`);
     const number = ++count;
     if (name === outer.call.name) return refused(`${name} was not called: code that it runs cannot call it again`);

@@ -1,6 +1,7 @@
 /** What an agent may call. */
 import type { Json } from "../base/json.ts";
 import type { Environment } from "../environment/environment.ts";
+import type { ResultImage } from "../models/model.ts";
 import type { Store } from "../storage/store.ts";
 import type { Transaction } from "../storage/transaction.ts";
 
@@ -77,7 +78,7 @@ export interface OutsideToolContext {
   readonly secrets?: { readonly [name: string]: string };
   /**
    * Calls another tool of the agent as the model would, within the same step. One that a person has to be asked for is an
-   * error. There is none for a call outside of a run.
+   * error, and so is any call of a tool that is not `once` itself. There is none for a call outside of a run.
    */
   readonly callTool?: (name: string, input: ToolInput, signal: AbortSignal) => Promise<ToolResult>;
 }
@@ -86,6 +87,8 @@ export interface OutsideToolContext {
 export interface ToolResult {
   readonly status: "success" | "error";
   readonly text: string;
+  /** What a model that looks at images sees beside the text. Few and small: they are kept with the message. */
+  readonly images?: readonly ResultImage[];
   /** What code wrote beside its result: for people, the model does not see it. */
   readonly stdout?: string;
   readonly stderr?: string;

@@ -210,13 +210,14 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
+/** What `work` gives, which goes on when it is not waited for any more. */
 async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
   const { promise, reject } = Promise.withResolvers<never>();
   const give = (): void => reject(signal.reason);
   signal.addEventListener("abort", give);
+  if (signal.aborted) give();
   try {
-    return await Promise.race([work, promise]);
+    return await Promise.race([promise, work]);
   } finally {
     signal.removeEventListener("abort", give);
   }

@@ -165,9 +165,25 @@ describe("run_code_with_tools", { skip: bubblewrapMissing ?? false }, () => {
     await assert.rejects(run({ code: "tools.x()" }, { callTool: never, signal: giveUp.signal }), /given up/);
   });
 
+  test("Code that reads none of its answers can be given up", async () => {
+    const giveUp = new AbortController();
+    let made = 0;
+    const large: typeof echo = () => {
+      if (++made === 8) setImmediate(() => giveUp.abort(new Error("given up")));
+      return Promise.resolve({ status: "success", text: "x".repeat(200_000) });
+    };
+    const code = `import os, time\nfor at in range(100):\n    os.write(1, b'\\n\\x1e\\x02{"name": "x", "arguments": {}}\\n')\ntime.sleep(600)`;
+    await assert.rejects(run({ code }, { callTool: large, signal: giveUp.signal }), /given up/);
+    assert.equal(made, 8);
+  });
+
   test("When the run is over in the middle the code ends with it", async () => {
     const over: typeof echo = () => Promise.reject(new Error("The run is over"));
     await assert.rejects(run({ code: "tools.x()\nwhile True: pass" }, { callTool: over }), /The run is over/);
+  });
+
+  test("It is made once, whatever its owner says", () => {
+    assert.equal(runCodeWithTools({ ...record, metadata_: { effect: "readOnly" } }, sandboxes).effect, "once");
   });
 
   test("Outside of a run there are no tools to call", async () => {

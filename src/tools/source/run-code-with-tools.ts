@@ -19,7 +19,7 @@ const atOnceMax = 8;
 const given = { timeoutMilliseconds: 170_000, outputBytesMax: 16 * 2 ** 20 };
 
 export function runCodeWithTools(record: ToolRecord, sandboxes: ToolSandboxes): OutsideTool {
-  return toolOf(record, "once", async ({ code, language = "python" }, context) => {
+  const tool = toolOf(record, "once", async ({ code, language = "python" }, context) => {
     if (typeof code !== "string" || typeof language !== "string") return failed(`${record.name} takes code and language, both texts`);
     const runner = codeWithToolsRunner(language, code);
     if (runner === undefined) return failed(`${record.name} runs python, js and ts, not ${language.slice(0, 50)}`);
@@ -33,6 +33,8 @@ export function runCodeWithTools(record: ToolRecord, sandboxes: ToolSandboxes): 
       return await talk(sandbox, { program, arguments: runner.arguments, environment, ...given }, { ...context, callTool });
     });
   });
+  // Whatever its owner says: its calls could not be told apart from those of before.
+  return { ...tool, effect: "once" };
 }
 
 type Context = OutsideToolContext & Required<Pick<OutsideToolContext, "callTool">>;
@@ -91,6 +93,7 @@ async function talk(sandbox: Sandbox, command: Parameters<Sandbox["start"]>[0], 
 
 /** The line that answers one. */
 async function answer(line: string, callTool: Context["callTool"], signal: AbortSignal): Promise<string> {
+  signal.throwIfAborted();
   let call: { readonly id?: Json; readonly name?: Json; readonly arguments?: Json } | null;
   try {
     call = JSON.parse(line) as typeof call;

@@ -83,7 +83,10 @@ export class TestRegistry implements Disposable {
 
   #addPython(name: string, file: string, content: Buffer): void {
     this.#files.set(`/files/${file}`, { type: "application/octet-stream", content });
-    this.#files.set(`/simple/${name.replaceAll("_", "-")}/`, { type: "text/html", content: `<!DOCTYPE html><a href="/files/${file}">${file}</a>` });
+    this.#files.set(`/simple/${name.replaceAll("_", "-")}/`, {
+      type: "text/html",
+      content: `<!DOCTYPE html><a href="/files/${file}">${file}</a>`,
+    });
   }
 
   #archive(folder: string, files: Readonly<Record<string, string>>): string {
