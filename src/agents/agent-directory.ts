@@ -7,8 +7,10 @@ import { entityBytesMax, fitsOneRow, type Page } from "../storage/collection.ts"
 import { transact, type Transaction } from "../storage/transaction.ts";
 import { baseToolNames, multiAgentToolNames } from "../tools/base-tools.ts";
 import { deletePolicy } from "../tools/policy-record.ts";
+import { deleteSkills } from "../tools/skills/skills.ts";
 import { findToolByName, getTool, type ToolRecord } from "../tools/tool-record.ts";
 import { defaultToolRules, parseToolRules, type ToolRule } from "../tools/tool-rules.ts";
+import { deleteWorkspace } from "../tools/workspace/workspace.ts";
 import { activityKey, agentOf, agents, AgentNotFoundError, type AgentRecord, type AgentType } from "./agent.ts";
 import { openSecrets, sealSecrets, type Secrets } from "./agent-secrets.ts";
 import { agentName, defaultSystemPrompt } from "./agent-defaults.ts";
@@ -216,7 +218,7 @@ export class AgentDirectory {
   }
 
   /**
-   * Deletes an agent with its conversations, messages and runs. Its blocks, tools and archives stay: they may be shared.
+   * Deletes an agent with its conversations, messages, runs, files and skills. Its blocks, tools and archives stay: they may be shared.
    * May be called again after an interruption, and finishes then.
    */
   async delete(project: string, id: string): Promise<void> {
@@ -231,6 +233,8 @@ export class AgentDirectory {
       for (const archiveId of current.archive_ids) unlinkArchive(transaction, project, archiveId, agent);
       unindexAgent(transaction, project, id);
       deletePolicy(transaction, project, id);
+      deleteWorkspace(transaction, project, id);
+      deleteSkills(transaction, project, id);
       transaction.delete(activityKey(project, id));
     });
   }

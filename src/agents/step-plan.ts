@@ -5,6 +5,9 @@ import { readBlocks } from "../memory/block.ts";
 import { type MemoryView, memoryVariant, renderSystemPrompt } from "../memory/render-memory.ts";
 import type { Model, ModelInfo, ModelRequest, ModelSettings } from "../models/model.ts";
 import { allowedTools, allowsParallelCalls, type PastCall, renderToolRules, type ToolRule, uncalledRequired } from "../tools/tool-rules.ts";
+import type { SkillHead } from "../tools/skills/skill-file.ts";
+import { readSkills } from "../tools/skills/skills.ts";
+import { skillsFolder } from "../tools/workspace/workspace.ts";
 import { agents, type AgentRecord, AgentNotFoundError } from "./agent.ts";
 import { type AgentTools, readAgentTools, withClientTools } from "./agent-tools.ts";
 import type { ChatMessage } from "./chat-message.ts";
@@ -33,6 +36,8 @@ export interface RunSetting {
   readonly contextWindow: number;
   readonly settings: ModelSettings;
   readonly rules: readonly ToolRule[];
+  /** Those that the agent has of its own. */
+  readonly skills: readonly SkillHead[];
 }
 
 /** @throws {AgentNotFoundError} @throws {ModelNotFoundError} */
@@ -45,7 +50,12 @@ export async function readSetting(
   if (agent === undefined) throw new AgentNotFoundError(`Agent not found: ${address.agentId}`);
   const record = await readConversation(conversation);
   const handle = run.overrideModel ?? record?.model ?? agent.model;
-  const [info, model, own] = await Promise.all([models.describe(handle), models.open(handle), readAgentTools(conversation, agent)]);
+  const [info, model, own, skills] = await Promise.all([
+    models.describe(handle),
+    models.open(handle),
+    readAgentTools(conversation, agent),
+    readSkills(store, address),
+  ]);
   const tools = withClientTools(own, run.clientTools);
   return {
     agent,
@@ -55,6 +65,7 @@ export async function readSetting(
     contextWindow: record?.context_window_limit ?? agent.context_window_limit ?? info.contextWindow,
     settings: modelSettings(agent, record?.model_settings ?? null),
     rules: agent.tool_rules,
+    skills,
   };
 }
 
@@ -78,7 +89,7 @@ export async function prepareRequest(
   const allowed = allowedTools(rules, names, progress.history);
   const hasSpoken = messages.at(-1)?.body.role === "assistant";
   const toolChoice = requiredChoice(rules, names, allowed, progress.history, hasSpoken);
-  const text = (run.overrideSystem ?? system) + skillsText(run);
+  const text = (run.overrideSystem ?? system) + skillsText(run, setting.skills);
   const request = contextWindow({
     system: text,
     messages,
@@ -202,11 +213,20 @@ export async function compileSystem(
   return { ...context, ...added, system: n, compiled };
 }
 
-/** Letta's list of the skills that the client offers in this run. */
-function skillsText(run: ActiveRun): string {
-  if (run.clientSkills.length === 0) return "";
-  const skills = run.clientSkills.map(
+/** The agent's skills and those that the client offers in this run, as Letta lists them. */
+function skillsText({ clientSkills }: ActiveRun, own: readonly SkillHead[]): string {
+  const all = [
+    ...own.map(({ name, description }) => ({ name, description: escapeMarkup(description), location: `${skillsFolder}/${name}/SKILL.md` })),
+    ...clientSkills,
+  ];
+  if (all.length === 0) return "";
+  const skills = all.map(
     (skill) => `<skill name=${JSON.stringify(skill.name)} location=${JSON.stringify(skill.location)}>\n${skill.description}\n</skill>`,
   );
   return `\n\n<available_skills>\n${skills.join("\n")}\n</available_skills>`;
+}
+
+/** A description cannot end the list that it is in. */
+function escapeMarkup(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }

@@ -16,6 +16,7 @@ import { policyCommand } from "./policy.ts";
 import type { Program } from "./program.ts";
 import { runsCommand } from "./runs.ts";
 import { serveCommand } from "./serve.ts";
+import { skillsCommand } from "./skills.ts";
 
 /** Runs `kelpie` with these arguments and resolves with its exit code. */
 export async function runCommandLine(args: readonly string[], program: Program): Promise<number> {
@@ -29,6 +30,7 @@ export async function runCommandLine(args: readonly string[], program: Program):
     policyCommand,
     effectsCommand,
     mcpCommand,
+    skillsCommand,
     nodesCommand,
     drainCommand,
     actorsCommand,

@@ -42,6 +42,8 @@ import {
   UnknownAuthorizationError,
 } from "../tools/mcp/mcp.ts";
 import { PolicyChangedError } from "../tools/policy-record.ts";
+import { InvalidSkillError } from "../tools/skills/skill-file.ts";
+import { SkillNotFoundError } from "../tools/skills/skills.ts";
 import { InvalidToolError, ToolNameTakenError, ToolNotFoundError } from "../tools/tool-record.ts";
 import { ToolRuleError } from "../tools/tool-rules.ts";
 import { ProviderNameTakenError } from "./providers.ts";
@@ -106,6 +108,8 @@ function translate(error: unknown): HttpError | undefined {
   if (error instanceof MemoryNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
   if (error instanceof DuplicateBlockLabelError || error instanceof ArchiveAttachedError) return conflict(error.message);
   if (error instanceof UnknownCursorError || error instanceof ScanLimitError) return unprocessable(`query: ${error.message}`);
+  if (error instanceof InvalidSkillError) return unprocessable(`body.files: ${error.message}`);
+  if (error instanceof SkillNotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
   if (error instanceof AgentNotFoundError) return notFound("agent", "");
   if (error instanceof NotFoundError) return new HttpError(404, { detail: `NOT_FOUND: ${error.message}` });
   if (error instanceof InvalidAgentError || error instanceof ToolRuleError || error instanceof CompactionError)

@@ -15,7 +15,12 @@ import {
 import { archivalMemoryInsert, archivalMemorySearch, conversationSearch, sendMessage } from "./search-tools.ts";
 import { objectSchema, optional, required } from "./state-tool.ts";
 import type { OutsideTool, Tool } from "./tool.ts";
+import { openSkillDescription, openSkillName, openSkillParameters } from "./skills/open-skill.ts";
 import type { ToolType } from "./tool-record.ts";
+import { fetchWebpageDescription, fetchWebpageName, fetchWebpageParameters } from "./web/fetch-webpage.ts";
+import { deleteFile, editFile, writeFile } from "./workspace/file-tools.ts";
+import { readings } from "./workspace/reading-tools.ts";
+import { runCommandDescription, runCommandName, runCommandParameters } from "./workspace/run-command.ts";
 
 export interface BaseTool {
   readonly tool: Tool;
@@ -67,9 +72,13 @@ export const baseTools: readonly BaseTool[] = [
     query: required({ type: "string", description: "What to search for." }),
     num_results: optional({ type: "integer", description: "How many pages at most, from 1 to 100. Defaults to 10.", default: 10 }),
   }),
-  missing("fetch_webpage", "Gets a page of the web as text.", "Fetching pages is not part of this version.", {
-    url: required({ type: "string", description: "The page's address." }),
-  }),
+  missing(fetchWebpageName, fetchWebpageDescription, "It reaches the web, and this process does not.", fetchWebpageParameters),
+  present(writeFile, "letta_builtin"),
+  present(editFile, "letta_builtin"),
+  present(deleteFile, "letta_builtin"),
+  ...readings.map(({ name, description, parameters }) => missing(name, description, "This process has no store for it.", parameters)),
+  missing(runCommandName, runCommandDescription, "It runs in a sandbox, and this process has none.", runCommandParameters),
+  missing(openSkillName, openSkillDescription, "This process has no store for it.", openSkillParameters),
 ];
 
 /** Names of the base tools that an agent of this type gets with `include_base_tools`. */

@@ -262,7 +262,17 @@ const filters: readonly (readonly [ToolFilter, readonly string[]])[] = [
   [{ tool_ids: [baseToolId(project, "memory")] }, ["memory"]],
   [{ search: "ALPH" }, ["alpha"]],
   [{ tool_types: ["custom"] }, ["alpha", "beta"]],
-  [{ tool_types: ["custom", "letta_builtin"] }, ["alpha", "beta", "fetch_webpage", "run_code", "run_code_with_tools", "web_search"]],
+  [
+    { tool_types: ["custom", "letta_builtin"] },
+    [
+      "alpha",
+      "beta",
+      ...baseTools
+        .filter(({ type }) => type === "letta_builtin")
+        .map(({ tool }) => tool.name)
+        .toSorted(),
+    ],
+  ],
   [
     { exclude_tool_types: ["letta_core", "letta_memory_core", "letta_sleeptime_core", "letta_builtin", "letta_multi_agent_core"] },
     ["alpha", "beta"],

@@ -23,6 +23,7 @@ import { modelRoutes } from "./models.ts";
 import { passageRoutes } from "./passages.ts";
 import { providerRoutes } from "./providers.ts";
 import { runRoutes } from "./runs.ts";
+import { skillRoutes } from "./skills.ts";
 import { stepRoutes } from "./steps.ts";
 import { tagRoutes } from "./tags.ts";
 import { toolPolicyRoutes } from "./tool-policies.ts";
@@ -37,6 +38,7 @@ export function allEndpoints(services: Services, audit: AuditLog): readonly Endp
     ...agentRoutes(services),
     ...agentMemoryRoutes(services),
     ...agentToolRoutes(services),
+    ...skillRoutes(services),
     ...agentMessageRoutes(services),
     ...conversationRoutes(services),
     ...blockRoutes(services),
