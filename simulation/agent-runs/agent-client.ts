@@ -261,15 +261,15 @@ export class AgentClient {
     const random = this.#random;
     const calls = (approvals.asked.get(answer.requestId!)?.calls ?? []).filter(({ hash }) => hash !== undefined).map(({ call }) => call);
     if (calls.length === 0) return [answer];
-    if (approvals.mayExpire && random.chance(0.15)) return undefined;
+    if (approvals.mayExpire && random.chance(0.4)) return undefined;
     if (random.chance(0.4)) await this.#world.sleep(random.pick([500, 3_000, 6_000]));
     if (random.chance(0.3)) {
       const others = [...approvals.asked.keys()].filter((id) => id !== answer.requestId);
       const requestId = others.length === 0 ? "message-of-nobody" : random.pick(others);
       await this.#mustRefuse(note, leg, { ...answer, requestId });
     }
-    if (random.chance(0.15)) await approvals.changeTool();
-    if (random.chance(0.15)) await approvals.deny(note.address.agentId, calls);
+    if (random.chance(0.2)) await approvals.changeTool();
+    if (random.chance(0.25)) await approvals.deny(note.address.agentId, calls);
     return [answer];
   }
 
