@@ -240,7 +240,8 @@ function toReturn(call: ToolCall, result: ToolResult, charactersMax: number): To
       call,
       `The result of ${call.name} has ${result.text.length} characters, and at most ${charactersMax} are allowed: ask for less at a time`,
     );
-  return { tool_call_id: call.tool_call_id, status: result.status, tool_return: result.text.toWellFormed() };
+  const images = result.images === undefined ? {} : { images: result.images };
+  return { tool_call_id: call.tool_call_id, status: result.status, tool_return: result.text.toWellFormed(), ...images };
 }
 
 function refused(call: ToolCall, text: string): CallPlan {

@@ -5,7 +5,7 @@
  * id and differ in `otid`. The otids are the same in a stream and in a list.
  */
 import type { Json } from "../base/json.ts";
-import type { ContentPart } from "../models/model.ts";
+import type { ContentPart, ResultImage } from "../models/model.ts";
 
 export type ChatRole = "system" | "user" | "assistant" | "tool" | "approval" | "summary";
 
@@ -20,6 +20,8 @@ export interface ToolReturn {
   readonly tool_call_id: string;
   readonly status: "success" | "error";
   readonly tool_return: string;
+  /** For the model. The API has their kinds and sizes, which are in the text. */
+  readonly images?: readonly ResultImage[];
   readonly stdout?: readonly string[];
   readonly stderr?: readonly string[];
 }
@@ -173,7 +175,7 @@ export function callFields(calls: readonly ToolCall[]): Record<string, unknown> 
 }
 
 function returnFields(returns: readonly ToolReturn[]): Record<string, unknown> {
-  const all = returns.map((each) => ({ type: "tool", stdout: null, stderr: null, ...each }));
+  const all = returns.map(({ images: _, ...each }) => ({ type: "tool", stdout: null, stderr: null, ...each }));
   const first = all[0];
   return {
     tool_return: first?.tool_return,

@@ -14,7 +14,9 @@ export interface ContextWindowInput {
 
 export function contextWindow(input: ContextWindowInput): ModelRequest {
   const messages: ModelMessage[] = [{ role: "system", content: input.system }];
-  for (const message of input.messages) appendMessage(messages, message);
+  // A model sees the images of results in the run in which they came: one that a provider refuses stops no later run.
+  const asked = input.messages.findLastIndex(({ body }) => body.role === "user");
+  for (const [at, message] of input.messages.entries()) appendMessage(messages, message, at > asked);
   return {
     messages,
     tools: input.tools,
@@ -24,7 +26,7 @@ export function contextWindow(input: ContextWindowInput): ModelRequest {
   };
 }
 
-function appendMessage(messages: ModelMessage[], { body, name, created_at }: ChatMessage): void {
+function appendMessage(messages: ModelMessage[], { body, name, created_at }: ChatMessage, showsImages: boolean): void {
   switch (body.role) {
     case "system":
       messages.push(userText(JSON.stringify({ type: "system_alert", message: body.text, time: created_at })));
@@ -65,7 +67,8 @@ function appendMessage(messages: ModelMessage[], { body, name, created_at }: Cha
           message: result.tool_return,
           time: created_at,
         });
-        insertResult(messages, { role: "tool", toolCallId: result.tool_call_id, content, isError: result.status === "error" });
+        const images = showsImages && result.images !== undefined ? { images: result.images } : {};
+        insertResult(messages, { role: "tool", toolCallId: result.tool_call_id, content, isError: result.status === "error", ...images });
       }
   }
 }
@@ -107,6 +110,7 @@ export function estimateTokens(request: Pick<ModelRequest, "messages" | "tools">
   let images = 0;
   for (const message of request.messages) {
     characters += 16;
+    if (message.role === "tool") images += message.images?.length ?? 0;
     if (typeof message.content === "string") characters += message.content.length;
     else {
       for (const part of message.content) {

@@ -285,7 +285,7 @@ export async function commitResult(
   if (state === undefined || state.run.id !== options.runId) return undefined;
   const index = state.progress.calls.findIndex((call) => call.effectId === options.effectId && call.state !== "done");
   if (index < 0) return undefined;
-  const result = await options.result(turn);
+  const result = withImagesThatFit(state.progress.calls, await options.result(turn));
   const calls = state.progress.calls.with(index, { ...state.progress.calls[index]!, state: "done", result });
   if (calls[index]!.effect !== "state")
     writeEffect(
@@ -303,6 +303,16 @@ export async function commitResult(
     options.setting,
     new EventLog(options.seq, [], state.run),
   );
+}
+
+/** Without its images, if those of the step's other results leave no room. Its text names them. */
+function withImagesThatFit(calls: readonly CallState[], result: ToolReturn): ToolReturn {
+  const characters = [...calls.map((call) => call.result), result]
+    .flatMap((each) => each?.images ?? [])
+    .reduce((sum, { base64 }) => sum + base64.length, 0);
+  if (characters <= imageCharactersPerStepMax) return result;
+  const { images: _, ...rest } = result;
+  return rest;
 }
 
 /** Marks the calls that may leave now as started, for a run that begins with calls that were approved. */
@@ -356,6 +366,9 @@ async function settleCalls(
   if (stop !== undefined) return await endRun(journal, turn, next, stop, null, log);
   return continueRun(journal, turn, next, log);
 }
+
+/** In base64, of all results of a step: they are in one batch. */
+const imageCharactersPerStepMax = 3_000_000;
 
 /** The conditional tool rules compare an output with the keys of a mapping; longer ones match none. */
 const pastOutputCharactersMax = 1_000;

@@ -42,7 +42,7 @@ const conversation: readonly ModelMessage[] = [
 ];
 
 test("A conversation in Anthropic's words: system apart, roles alternate, results with the user, signed thinking unchanged", () => {
-  assert.deepEqual(anthropicMessages(conversation), {
+  assert.deepEqual(anthropicMessages(conversation, false), {
     system: [
       { type: "text", text: "Be kind" },
       { type: "text", text: "Be brief" },
@@ -78,6 +78,23 @@ test("A conversation in Anthropic's words: system apart, roles alternate, result
   });
 });
 
+test("Images of a result stand in the result, for a model that looks at them", () => {
+  const images = [{ mediaType: "image/png", base64: "iVBO" }];
+  const result: ModelMessage = { role: "tool", toolCallId: "b", content: "A picture", isError: false, images };
+  const calling: ModelMessage = { role: "assistant", content: [{ type: "toolCall", id: "b", name: "look", argumentsText: "{}" }] };
+  const [, , shown] = anthropicMessages([{ role: "user", content: [{ type: "text", text: "Look" }] }, calling, result], true).messages;
+  assert.deepEqual(shown?.content, [
+    {
+      type: "tool_result",
+      tool_use_id: "b",
+      content: [
+        { type: "text", text: "A picture" },
+        { type: "image", source: { type: "base64", media_type: "image/png", data: "iVBO" } },
+      ],
+    },
+  ]);
+});
+
 test("What the API rejects is left out: unsigned reasoning, empty texts, messages of nothing", () => {
   const messages: readonly ModelMessage[] = [
     { role: "system", content: " " },
@@ -97,7 +114,7 @@ test("What the API rejects is left out: unsigned reasoning, empty texts, message
     },
     { role: "user", content: [{ type: "text", text: "Hello?" }] },
   ];
-  assert.deepEqual(anthropicMessages(messages), {
+  assert.deepEqual(anthropicMessages(messages, false), {
     system: [],
     messages: [
       {
@@ -116,7 +133,7 @@ test("A conversation that begins with the assistant gets a user before it, and a
     { role: "assistant", content: [{ type: "text", text: "Hello" }] },
     { role: "system", content: "A colleague writes: hi" },
   ];
-  assert.deepEqual(anthropicMessages(messages).messages, [
+  assert.deepEqual(anthropicMessages(messages, false).messages, [
     { role: "user", content: [{ type: "text", text: "(The conversation began earlier.)" }] },
     { role: "assistant", content: [{ type: "text", text: "Hello" }] },
     { role: "user", content: [{ type: "text", text: "<system>\nA colleague writes: hi\n</system>" }] },

@@ -13,6 +13,7 @@ import {
   type ModelSettings,
 } from "./model.ts";
 import type { Provider } from "./provider.ts";
+import { takesImages } from "./takes-images.ts";
 import { argumentsObject, type WireObject } from "./wire-json.ts";
 
 export class AnthropicModel implements Model {
@@ -62,7 +63,7 @@ const thinkingTokensMin = 1024;
 
 export function anthropicBody(request: ModelRequest, model: { readonly name: string; readonly maxOutputTokens: number }): WireObject {
   const { settings } = request;
-  const { system, messages } = anthropicMessages(request.messages);
+  const { system, messages } = anthropicMessages(request.messages, takesImages(model.name));
   const maxTokens = settings.maxOutputTokens ?? model.maxOutputTokens;
   const thinking = anthropicThinking(request, model.name, maxTokens);
   const isNewest = modelVersion(model.name) >= 4.7;
@@ -158,7 +159,10 @@ interface WireMessage {
 }
 
 /** The system prompt apart, roles that alternate, tool results in the user's message right after their calls. */
-export function anthropicMessages(messages: readonly ModelMessage[]): { readonly system: WireObject[]; readonly messages: WireMessage[] } {
+export function anthropicMessages(
+  messages: readonly ModelMessage[],
+  showsImages: boolean,
+): { readonly system: WireObject[]; readonly messages: WireMessage[] } {
   const system: WireObject[] = [];
   const converted: WireMessage[] = [];
   const add = (role: "user" | "assistant", content: readonly WireObject[]): void => {
@@ -178,13 +182,18 @@ export function anthropicMessages(messages: readonly ModelMessage[]): { readonly
         {
           type: "tool_result",
           tool_use_id: callId(message.toolCallId),
-          ...(message.content === "" ? {} : { content: message.content }),
+          ...resultContent(message, showsImages),
           ...(message.isError ? { is_error: true } : {}),
         },
       ]);
   }
   if (converted[0]?.role === "assistant") converted.unshift({ role: "user", content: textBlocks("(The conversation began earlier.)") });
   return { system, messages: converted };
+}
+
+function resultContent({ content, images = [] }: ModelMessage & { readonly role: "tool" }, showsImages: boolean): WireObject {
+  if (!showsImages || images.length === 0) return content === "" ? {} : { content };
+  return { content: [...textBlocks(content), ...images.flatMap((source) => userBlocks({ type: "image", source }))] };
 }
 
 /** The API rejects a text without a visible character. */

@@ -45,7 +45,21 @@ export type ModelMessage =
   | { readonly role: "system"; readonly content: string }
   | { readonly role: "user"; readonly content: readonly ContentPart[]; readonly name?: string }
   | { readonly role: "assistant"; readonly content: readonly AssistantPart[] }
-  | { readonly role: "tool"; readonly toolCallId: string; readonly content: string; readonly isError: boolean };
+  | {
+      readonly role: "tool";
+      readonly toolCallId: string;
+      readonly content: string;
+      readonly isError: boolean;
+      /** Left out for a model that is not known to look at images. */
+      readonly images?: readonly ResultImage[];
+    };
+
+/** An image in a tool's result. */
+export interface ResultImage {
+  /** `image/png`, `image/jpeg`, `image/gif` or `image/webp`. */
+  readonly mediaType: string;
+  readonly base64: string;
+}
 
 export type ContentPart =
   | { readonly type: "text"; readonly text: string }

@@ -68,6 +68,18 @@ test("A conversation in OpenAI's words", () => {
   ]);
 });
 
+test("Images of results are shown by the user after the last result, to a model that looks at them", () => {
+  const images = [{ mediaType: "image/png", base64: "iVBO" }];
+  const result = (toolCallId: string): ModelMessage => ({ role: "tool", toolCallId, content: "A picture", isError: false, images });
+  const request = { ...userRequest("Look"), messages: [result("a"), result("b"), { role: "system" as const, content: "Go on" }] };
+  const roles = (name: string): unknown => (body(request, "openai", name)["messages"] as WireObject[]).map(({ role }) => role);
+  assert.deepEqual(roles("gpt-4o"), ["tool", "tool", "user", "system"]);
+  assert.deepEqual(roles("gpt-3.5-turbo"), ["tool", "tool", "system"]);
+  const image = { type: "image_url", image_url: { url: "data:image/png;base64,iVBO" } };
+  const [, , shown] = body(request)["messages"] as WireObject[];
+  assert.deepEqual(shown!["content"], [{ type: "text", text: "Images of the results above:" }, image, image]);
+});
+
 test("A message of only reasoning is left out, a name that is no name too, and broken arguments become JSON", () => {
   const messages: readonly ModelMessage[] = [
     { role: "user", name: "Ada Lovelace", content: [{ type: "text", text: "Hi" }] },

@@ -1,10 +1,11 @@
 /** OpenAI's Chat Completions, and everything that speaks them. */
 import { runModelCall } from "./http-model-call.ts";
 import type { HttpPort } from "./http-port.ts";
-import type { AssistantPart, ContentPart, Model, ModelEvent, ModelMessage, ModelRequest } from "./model.ts";
+import type { AssistantPart, ContentPart, Model, ModelEvent, ModelMessage, ModelRequest, ResultImage } from "./model.ts";
 import { OpenAIChatDecoder } from "./openai-chat-decoder.ts";
 import type { OpenAIChatQuirks, Provider } from "./provider.ts";
 import { shortHash } from "./short-hash.ts";
+import { takesImages } from "./takes-images.ts";
 import { asObject, parseJson, type WireObject } from "./wire-json.ts";
 
 export class OpenAIChatModel implements Model {
@@ -50,7 +51,7 @@ export function openAIChatBody(request: ModelRequest, name: string, provider: Pr
   const stream = quirks.streamsTools || tools.length === 0;
   return {
     model: name,
-    messages: request.messages.flatMap((message) => openAIMessage(message, quirks)),
+    messages: openAIMessages(request.messages, quirks, takesImages(name)),
     stream,
     ...(stream && quirks.takesStreamOptions ? { stream_options: { include_usage: true } } : {}),
     ...(tools.length > 0 ? openAITools(request, quirks, isOpenAI && /^o\d/.test(name)) : {}),
@@ -95,6 +96,21 @@ function openAITools(request: ModelRequest, quirks: OpenAIChatQuirks, isOSeries:
 function responseFormat(format: NonNullable<ModelRequest["settings"]["responseFormat"]>, quirks: OpenAIChatQuirks): WireObject {
   if (format.type !== "json_schema") return { type: format.type };
   return { type: "json_schema", json_schema: { name: "answer", schema: format.schema, ...(quirks.takesStrict ? { strict: true } : {}) } };
+}
+
+/** Results have no images in this protocol: the user shows them, after the last result of an answer's calls. */
+function openAIMessages(messages: readonly ModelMessage[], quirks: OpenAIChatQuirks, showsImages: boolean): readonly WireObject[] {
+  let images: ResultImage[] = [];
+  return messages.flatMap((message, at) => {
+    const converted = openAIMessage(message, quirks);
+    if (message.role !== "tool" || !showsImages) return converted;
+    images.push(...(message.images ?? []));
+    if (images.length === 0 || messages[at + 1]?.role === "tool") return converted;
+    const parts = images.map((source): ContentPart => ({ type: "image", source }));
+    images = [];
+    const text = "Images of the results above:";
+    return [...converted, ...openAIMessage({ role: "user", content: [{ type: "text", text }, ...parts] }, quirks)];
+  });
 }
 
 function openAIMessage(message: ModelMessage, quirks: OpenAIChatQuirks): readonly WireObject[] {

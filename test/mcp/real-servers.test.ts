@@ -97,6 +97,23 @@ test("An agent reads a page in a browser", { skip: chromium === undefined && "th
   );
 });
 
+test("An image of a tool reaches a model that looks at images, in the run in which it came, and no list of messages", async (t) => {
+  const { letta, asked } = await start(t);
+  const program = await installed("@modelcontextprotocol/server-everything/dist/index.js");
+  const tools = await add(letta, "every", { mcp_server_type: "stdio", command: node, args: [program, "stdio"] });
+  const image = tools.get("get-tiny-image")!;
+  const sees = async (model: string): Promise<number> => {
+    const agent = await letta.agents.create({ model, include_base_tools: false, tool_ids: [image.id] });
+    const before = asked().split("data:image/png;base64,iVBO").length;
+    await letta.agents.messages.create(agent.id, { input: JSON.stringify({ call: image.name, input: {} }) });
+    await letta.agents.messages.create(agent.id, { input: "And now?" });
+    assert.doesNotMatch(JSON.stringify(await letta.agents.messages.list(agent.id)), /iVBO/);
+    return asked().split("data:image/png;base64,iVBO").length - before;
+  };
+  assert.equal(await sees("openai/scripted-vision"), 1);
+  assert.equal(await sees("openai/scripted"), 0);
+});
+
 test("An agent reads a resource and a prompt of the everything server", async (t) => {
   const { letta, ask } = await start(t);
   const program = await installed("@modelcontextprotocol/server-everything/dist/index.js");

@@ -26,16 +26,21 @@ export async function start(
   readonly url: string;
   /** For files of the test, and the data. */
   readonly folder: string;
+  /** What the model was asked, as JSON. */
+  asked(): string;
   close(): Promise<void>;
   ask(tools: readonly string[], tool: string, input: object): Promise<string>;
 }> {
-  const provider = await ScriptedProvider.start(({ lastMessage }) => {
-    if (lastMessage.role === "tool") return { text: `Result: ${lastMessage.text}` };
-    const wanted = /\{"call".*\}/.exec(lastMessage.text)?.[0];
-    if (wanted === undefined) return { text: "Nothing to do" };
-    const { call, input } = JSON.parse(wanted) as { readonly call: string; readonly input: { readonly [name: string]: string } };
-    return { toolCalls: [{ name: call, arguments: input }] };
-  });
+  const provider = await ScriptedProvider.start(
+    ({ lastMessage }) => {
+      if (lastMessage.role === "tool") return { text: `Result: ${lastMessage.text}` };
+      const wanted = /\{"call".*\}/.exec(lastMessage.text)?.[0];
+      if (wanted === undefined) return { text: "Nothing to do" };
+      const { call, input } = JSON.parse(wanted) as { readonly call: string; readonly input: { readonly [name: string]: string } };
+      return { toolCalls: [{ name: call, arguments: input }] };
+    },
+    { models: ["scripted", "scripted-vision"] },
+  );
   const kelpie = await createKelpie({
     environment: new RealEnvironment({ level: "error" }),
     dataDirectory: join(folder, "data"),
@@ -52,6 +57,7 @@ export async function start(
     letta,
     url,
     folder,
+    asked: () => JSON.stringify(provider.requests.map(({ body }) => body)),
     close: () => kelpie.close(),
     async ask(tools, tool, input) {
       const agent = await letta.agents.create({ model: "openai/scripted", include_base_tools: false, tool_ids: [...tools] });

@@ -23,6 +23,7 @@ import { type Authorized, McpAuthorizations } from "./authorizations.ts";
 import { type McpCall, McpConnection, type McpServerInfo } from "./connection.ts";
 import { mcpLimits, type McpToolInfo } from "./mcp.ts";
 import { McpQuestions } from "./questions.ts";
+import { resultImages } from "./result-images.ts";
 import { resultText } from "./result-text.ts";
 import type { Ask } from "./server-requests.ts";
 import { deleteMcpServer, listMcpServers, type McpServerRecord, readMcpServer, readMcpServers } from "./server-record.ts";
@@ -216,7 +217,8 @@ export class McpTools implements AsyncDisposable {
     const connection = this.#connection(project, server, call.agentId);
     const result = await connection.call({ tool: tool_name, refusal, ...call });
     const text = resultText(result, connection.mask, Math.min(record.return_char_limit, returnCharactersMax));
-    return { status: result.isError === true ? "error" : "success", text };
+    const images = resultImages(result);
+    return { status: result.isError === true ? "error" : "success", text, ...(images.length === 0 ? {} : { images }) };
   }
 
   /** The one for this configuration; one for an older one is closed (P1). */

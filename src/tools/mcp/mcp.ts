@@ -88,6 +88,8 @@ export const mcpLimits: {
       | "samplesPerCall"
       | "samplesAtOnce"
       | "sampleBytes"
+      | "imagesPerResult"
+      | "imageCharactersPerResult"
       | "sampleTokens"
       | "sampleMilliseconds"
       | "rootsPerServer"
@@ -126,6 +128,9 @@ export const mcpLimits: {
   /** Samples that a server gets for each call that it works on. */
   samplesPerCall: 10,
   samplesAtOnce: 4,
+  /** Shown to a model, in base64 all together. */
+  imagesPerResult: 4,
+  imageCharactersPerResult: 1_000_000,
   /** What it gives the model to read. */
   sampleBytes: 1_000_000,
   /** Of the model's answer. */
