@@ -138,9 +138,8 @@ class Chat {
       const outcome = await this.#follow(messages, view);
       if (view.stopReason !== "requires_approval" || outcome !== exitCodes.ok) return outcome;
       if (person === undefined) {
-        this.#program.terminal.note(
-          `The agent waits for approval of ${view.pendingApprovals.length} tool call(s); kelpie approvals list --agent ${this.#agent.id} shows what to approve or deny`,
-        );
+        this.#program.terminal.note(`The agent waits for approval of ${view.pendingApprovals.length} tool call(s)`);
+        this.#program.terminal.note(this.#approvalHint);
         return exitCodes.failed;
       }
       const approvals = [];
@@ -148,6 +147,10 @@ class Chat {
         approvals.push({ type: "approval", tool_call_id: id, approve: await confirm(person, `${view.describeCall(id)}\nLet it? [y/N] `) });
       messages = [{ type: "approval", approvals, approval_request_id: view.approvalRequestId, otid: randomUUID() }];
     }
+  }
+
+  get #approvalHint(): string {
+    return `kelpie approvals list --agent ${this.#agent.id} shows what to approve or deny`;
   }
 
   async #follow(messages: readonly unknown[], view: RunView): Promise<number> {
@@ -184,6 +187,7 @@ class Chat {
       if (stop.signal.aborted) return exitCodes.interrupted;
       if (!(error instanceof ApiError)) throw error;
       terminal.note(`${terminal.style("red", "error:")} ${error.message}`);
+      if (error.status === 409 && /approv/i.test(error.message)) terminal.note(this.#approvalHint);
       return exitCodes.failed;
     } finally {
       view.end();

@@ -263,6 +263,8 @@ test("kelpie policy and kelpie approvals do all of it from a terminal", async ()
   assert.deepEqual([stale.code, /somebody has changed it/.test(stale.notes)], [1, true]);
 
   const first = await askedFor(server.url, agentId, "gil");
+  const meanwhile = await kelpie(["chat", "--agent", agentId, "-m", "Hello", "--server", server.url]);
+  assert.deepEqual([meanwhile.code, /waiting for approval.*\nkelpie approvals list --agent/.test(meanwhile.notes)], [1, true]);
   assert.match(await run(["approvals"]), new RegExp(`^${first.id} +${agentId} .*bank__pay\\(\\{"to":"gil"`, "m"));
   assert.match(await run(["approvals", "show", first.id]), /bank__pay {2}\S+ {2}waits for approval\n\{\n {2}"to": "gil",/);
   const went = await run(["approvals", "approve", first.id]);
