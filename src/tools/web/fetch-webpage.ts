@@ -12,7 +12,8 @@ export const fetchWebpageParameters: { readonly [name: string]: Parameter } = {
   start: optional({ type: "integer", description: "From which character of the text on, for a long page. Defaults to 0.", default: 0 }),
 };
 
-const bytesMax = 5 * 2 ** 20;
+/** What is made into text in a fraction of a second, however it is built. */
+const bytesMax = 3 * 2 ** 20;
 const timeoutMilliseconds = 60_000;
 const charactersShown = 30_000;
 const urlCharactersMax = 4_000;

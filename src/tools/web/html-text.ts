@@ -28,7 +28,7 @@ export function htmlText(html: string, url: string): PageText {
   let link: string | undefined;
   let at = 0;
   while (at < html.length) {
-    const open = html.indexOf("<", at);
+    const open = nextTag(html, at);
     const text = html.slice(at, open === -1 ? html.length : open);
     if (skip === undefined) out.text(decodeEntities(text));
     if (open === -1) break;
@@ -37,11 +37,6 @@ export function htmlText(html: string, url: string): PageText {
       continue;
     }
     const tag = readTag(html, open);
-    if (tag === undefined) {
-      if (skip === undefined) out.text("<");
-      at = open + 1;
-      continue;
-    }
     at = tag.end;
     const { name, isEnd, attributes } = tag;
     if (name === "title" && !isEnd) {
@@ -119,11 +114,16 @@ interface Tag {
   readonly end: number;
 }
 
-function readTag(html: string, open: number): Tag | undefined {
+/** Where a `<` stands that is no text. */
+function nextTag(html: string, from: number): number {
+  const pattern = /<\/?[a-zA-Z!?]/g;
+  pattern.lastIndex = from;
+  return pattern.exec(html)?.index ?? -1;
+}
+
+function readTag(html: string, open: number): Tag {
   const isEnd = html[open + 1] === "/";
   const from = open + (isEnd ? 2 : 1);
-  const isName = /[a-zA-Z!?]/.test(html[from] ?? "");
-  if (!isName) return undefined;
   let end = from;
   let quote: string | undefined;
   let hasValue = false;
