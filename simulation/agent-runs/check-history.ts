@@ -248,8 +248,7 @@ function checkCall(cluster: AgentCluster, call: ToolCall, result: ToolReturn | u
     if (tool === "outside_readOnly" ? calls === 0 : effects !== 1) wrong("it did not take effect");
     if (ledger !== "succeeded") wrong("the ledger says something else");
   } else if (isUnknown(result)) {
-    if (ledger !== "unknown" && state.effects.get(call.tool_call_id)?.settled === undefined)
-      wrong("the ledger does not call it unknown");
+    if (ledger !== "unknown" && state.effects.get(call.tool_call_id)?.settled === undefined) wrong("the ledger does not call it unknown");
   } else if (wasNotMade(result) || result.tool_return.includes("amount")) {
     // One that may be repeated may have left before a crash, and be over a limit when it is made again.
     if (ids.length > 0 && tool !== "outside_readOnly") wrong("it left");
