@@ -5,7 +5,7 @@ import { Transaction } from "../storage/transaction.ts";
 import { readPolicies } from "../tools/policy-record.ts";
 import { withReconcileTool } from "../tools/reconcile-tool.ts";
 import { actionFor, type CallLimit, limitFor, mayAsk, type PolicyAction, strictest } from "../tools/tool-policy.ts";
-import { findToolByName, isBuiltIn, readTools, returnCharactersDefault } from "../tools/tool-record.ts";
+import { findToolByName, isBuiltIn, returnCharactersDefault } from "../tools/tool-record.ts";
 import { requiresApproval } from "../tools/tool-rules.ts";
 import { searchToolsName, toolSearch } from "../tools/tool-search.ts";
 import type { Tool, ToolInput } from "../tools/tool.ts";
@@ -47,7 +47,7 @@ type Environment = Pick<ConversationEnvironment, "store" | "tools" | "address" |
 export async function readAgentTools(environment: Environment, agent: AgentRecord): Promise<AgentTools> {
   const { store, tools, address } = environment;
   const [records, policies] = await Promise.all([
-    readTools(store, address.project, agent.tool_ids),
+    tools.read(store, address.project, agent.tool_ids),
     readPolicies(store, address.project, agent.id),
   ]);
   const lists = [policies.project.rules, policies.agent.rules];

@@ -240,7 +240,7 @@ test("A call that has not left when its run is cancelled never leaves", async ()
     function* () {
       yield* calls({ name: "pay", arguments: {} });
       // What a step reads before it makes the calls that are marked as started.
-      held = holdRead(store, "tool");
+      held = holdRead(store, "tool.changes");
       asked.resolve();
     },
     { store, tools: [tool] },

@@ -7,6 +7,7 @@ import type { Store } from "../storage/store.ts";
 import { transact, type Transaction } from "../storage/transaction.ts";
 import { baseTools, unavailableTool } from "./base-tools.ts";
 import type { Tool } from "./tool.ts";
+import { ToolCache } from "./tool-cache.ts";
 import { baseToolId } from "./tool-id.ts";
 import { ToolIndex } from "./tool-index.ts";
 import {
@@ -38,6 +39,7 @@ export type ToolSource = (record: ToolRecord) => Tool | undefined;
 export class ToolRegistry {
   readonly #entries = new Map<string, Entry>();
   readonly #sources = new Map<ToolType, ToolSource>();
+  readonly #cache = new ToolCache();
   readonly #indexes = new Map<string, ToolIndex>();
 
   constructor() {
@@ -75,6 +77,11 @@ export class ToolRegistry {
   isAvailable(record: ToolRecord): boolean {
     const entry = this.#entryOf(record);
     return entry?.isMissing === false || this.#sourced(record) !== undefined;
+  }
+
+  /** Those of the tools that exist, in the order of `ids`: as they are in the store now, and mostly from memory. */
+  async read(store: Store, project: string, ids: readonly string[]): Promise<ToolRecord[]> {
+    return await this.#cache.read(store, project, ids);
   }
 
   /** To search in these tools. Agents with the same ones share an index, which is made when it is first needed or one of them has changed. */
