@@ -182,6 +182,35 @@ test("A program that is not there is an error that names it", async (t) => {
   await assert.rejects(mcp.refresh(project, serverId), /cannot be reached \(the program \/no\/such\/program\): .*ENOENT/);
 });
 
+test("A server with a tool that is none is an error that names it", async (t) => {
+  const { mcp, serverId } = await setUp(t, "has a tool that is none");
+  await assert.rejects(mcp.refresh(project, serverId), (error: Error) => {
+    assert.ok(error instanceof McpConnectionError);
+    assert.match(error.message, /The MCP server child did not list its tools: Invalid result for tools\/list.*inputSchema/s);
+    return true;
+  });
+});
+
+test("A server that never answers is an error when its time is over", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { mcp, serverId } = await setUp(t, "never answers");
+  await pass(t, assert.rejects(mcp.refresh(project, serverId), /MCP server child cannot be reached .*: Request timed out/));
+});
+
+test("A call that a server leaves without a word is unknown when its time is over", async (t) => {
+  const { mcp, serverId, call } = await setUp(t, "never answers calls");
+  await mcp.refresh(project, serverId);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  await pass(
+    t,
+    assert.rejects(call("echo", { text: "hi" }), (error: Error) => {
+      assert.ok(error instanceof OutcomeUnknownError);
+      assert.match(error.message, /The MCP server child gave no answer to echo in 180 s/);
+      return true;
+    }),
+  );
+});
+
 test("A call that is given up ends at once", async (t) => {
   const { mcp, serverId, call } = await setUp(t, "never answers calls");
   await mcp.refresh(project, serverId);
@@ -239,6 +268,17 @@ test("What is kept of an agent's own authorization goes with the agent, and all 
   await mcp.delete(project, serverId);
   assert.deepEqual(await left(), [0, 0, 0]);
 });
+
+/** Lets time pass, and processes work, until `work` is done. */
+async function pass(t: TestContext, work: Promise<unknown>): Promise<void> {
+  let isDone = false;
+  const done = work.finally(() => (isDone = true));
+  while (!isDone) {
+    await new Promise((resolve) => setImmediate(resolve));
+    t.mock.timers.tick(1_000);
+  }
+  await done;
+}
 
 /** Processes of this machine that have `argument` on their command line after the program of these tests. */
 function childrenWith(argument: string): readonly number[] {

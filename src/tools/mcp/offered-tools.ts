@@ -1,6 +1,7 @@
 /** What a server offers to be called: its tools, and its resources and prompts as tools that read them. */
 import type { CallToolResult, Client, ContentBlock, RequestOptions, Tool } from "@modelcontextprotocol/client";
 import { mcpLimits, type McpToolInfo } from "./mcp.ts";
+import { faultOfSchema } from "./schema-fault.ts";
 
 export interface OfferedTool {
   readonly info: McpToolInfo;
@@ -104,7 +105,8 @@ function faultOf({ name, inputSchema }: Tool): string | undefined {
   if (name === "" || name.length > mcpLimits.nameCharacters) return "its name is empty or too long";
   if ((inputSchema as { type?: unknown }).type !== "object") return "its parameters are no object";
   const bytes = Buffer.byteLength(JSON.stringify(inputSchema));
-  return bytes > mcpLimits.schemaBytes ? `its schema has ${bytes} bytes, and at most ${mcpLimits.schemaBytes} are taken` : undefined;
+  if (bytes > mcpLimits.schemaBytes) return `its schema has ${bytes} bytes, and at most ${mcpLimits.schemaBytes} are taken`;
+  return faultOfSchema(inputSchema);
 }
 
 function toInfo({ name, description = "", inputSchema, annotations }: Tool): McpToolInfo {

@@ -56,16 +56,15 @@ export class McpQuestions {
 
   /** Waits for a person's answer. @throws {ProtocolError} What the server is told: nobody answered in time, or it asks too much. */
   async ask(asking: Asking, params: ElicitRequest["params"]): Promise<ElicitResult> {
-    const { clock } = this.#environment;
     const question = this.#toQuestion(asking, params);
     const key = questionKey(asking.project, asking.server.id, question.id);
     await transact(this.#store, this.#environment, async (transaction) => transaction.set(key, { question } satisfies Row));
-    const end = clock.elapsed() + mcpLimits.questionMilliseconds;
-    let isAnswered = false;
-    while (!isAnswered && !asking.signal.aborted && clock.elapsed() < end) {
-      await clock.sleep(mcpLimits.questionPollMilliseconds, asking.signal);
-      const [range] = await this.#store.read([{ key: encodeTuple(key) }]);
-      isAnswered = range!.length === 0 || decodeJson<Row>(range![0]!.value).answer !== undefined;
+    const late = new AbortController();
+    const stopWatch = this.#environment.clock.schedule(mcpLimits.questionMilliseconds, () => late.abort());
+    try {
+      await this.#untilAnswered(key, AbortSignal.any([asking.signal, late.signal]));
+    } finally {
+      stopWatch();
     }
     const row = await transact(this.#store, this.#environment, async (transaction) => {
       const last = await transaction.get<Row>(key);
@@ -107,6 +106,15 @@ export class McpQuestions {
   /** Nothing waits for this server any more. */
   async forget(project: string, serverId: string): Promise<void> {
     for (const { question } of await this.#rows(project, serverId)) await this.#drop(project, question);
+  }
+
+  async #untilAnswered(key: Tuple, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#environment.clock.sleep(mcpLimits.questionPollMilliseconds, signal);
+      const [rows] = await this.#store.read([{ key: encodeTuple(key) }]);
+      // It is gone with its server.
+      if (rows!.length === 0 || decodeJson<Row>(rows![0]!.value).answer !== undefined) return;
+    }
   }
 
   async #rows(project: string, serverId: string): Promise<Row[]> {

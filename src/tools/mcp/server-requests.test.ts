@@ -148,6 +148,21 @@ test("A person who declines, and one who is sent to an address", async (t) => {
   }
 });
 
+test("A question that nobody answers is over after ten minutes, in which the silence of its call is not counted", async (t) => {
+  const { mcp, serverId, call, question } = await setUp(t, "asks a person", withPeople);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const called = call();
+  await question();
+  let told: string | undefined;
+  void called.then(({ text }) => (told = text));
+  while (told === undefined) {
+    await new Promise((resolve) => setImmediate(resolve));
+    t.mock.timers.tick(1_000);
+  }
+  assert.deepEqual(JSON.parse(told), ["Nobody answered within 10 minutes"]);
+  assert.deepEqual(await mcp.questions.list(project, serverId), []);
+});
+
 test("A question ends with its server", async (t) => {
   const { mcp, serverId, call, question } = await setUp(t, "asks a person", withPeople);
   const called = assert.rejects(call());
