@@ -67,8 +67,8 @@ export class EffectPerson {
     const listed = await this.#listed();
     for (const effect of state.effects.values()) {
       const { effect_id: id, settled } = effect;
-      if (listed.delete(id) !== (effect.state === "unknown"))
-        this.#world.violation(`U2: ${id} is ${effect.state}, and its place in the list says otherwise`);
+      const isListed = effect.state === "unknown" && effect.effect_class !== "readOnly";
+      if (listed.delete(id) !== isListed) this.#world.violation(`U2: ${id} is ${effect.state}, and its place in the list says otherwise`);
       const said = this.#settled.get(id);
       if (said !== undefined && (settled?.outcome !== said || effect.state !== said))
         this.#world.violation(`U1: ${id} was settled as ${said}, and it is ${effect.state}`);

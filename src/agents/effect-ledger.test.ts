@@ -15,6 +15,26 @@ const pay: OutsideTool = {
   },
 };
 
+test("A call that only reads is not among those that somebody has to look for", async () => {
+  const look: OutsideTool = {
+    ...pay,
+    name: "look",
+    effect: "readOnly",
+    execute: () => Promise.reject(new OutcomeUnknownError("It broke")),
+  };
+  await using kelpie = await openTestAgents(
+    (request) =>
+      lastResults(request).length > 0 ? text("done") : calls({ name: "look", arguments: {} }, { name: "pay", arguments: { to: "bank" } }),
+    { tools: [look, pay] },
+  );
+  await kelpie.run(await kelpie.create({ tools: ["look", "pay"] }), "Look, and pay");
+  const unknown = await kelpie.agents.conversations.unknownEffects(project, { limit: 5 });
+  assert.deepEqual(
+    unknown.map(({ tool_name }) => tool_name),
+    ["pay"],
+  );
+});
+
 test("The effects of a run are listed page by page, also those in one state alone", async () => {
   const to = ["friend", "friend", "bank", "friend", "bank"];
   await using kelpie = await openTestAgents(

@@ -69,7 +69,8 @@ export function effectWrites(project: string, record: EffectRecord): Write[] {
   const { run_id: runId, effect_id: effectId, state } = record;
   const writes: Write[] = [{ kind: "set", key: encodeTuple([...effectRows(project, runId), effectId]), value: encodeJson(record) }];
   const unknown = encodeTuple([...unknownRows(project), runId, effectId]);
-  if (state === "unknown") writes.push({ kind: "set", key: unknown, value: encodeJson(null) });
+  // A call that only reads has no effect, so nobody has to find out about it.
+  if (state === "unknown" && record.effect_class !== "readOnly") writes.push({ kind: "set", key: unknown, value: encodeJson(null) });
   else if (record.settled !== undefined) writes.push({ kind: "delete", key: unknown });
   return writes;
 }

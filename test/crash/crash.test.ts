@@ -17,12 +17,7 @@ interface Report {
 }
 
 test("A server that is killed in the middle of calls repeats none of which it may not be said, and what is unknown is settled", async (t) => {
-  const moments = [
-    "tool-counted of MCP",
-    "before-tool",
-    "tool-counted",
-    ...(bubblewrapMissing === undefined ? ["tool-counted over HTTP"] : []),
-  ];
+  const moments = ["tool-counted of MCP", "before-tool", ...(bubblewrapMissing === undefined ? ["tool-counted over HTTP"] : [])];
   const options = { kills: moments.length, moments: moments.join(","), clients: 6, agents: 6, seed: 1 };
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const child = spawn(process.execPath, [join(import.meta.dirname, "main.ts"), "--json", ...args], {
