@@ -1,8 +1,9 @@
 /** An agent with files of its own, a shell and skills, in a real server that is killed in between. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { watch } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 import Letta from "@letta-ai/letta-client";
 import { ServerProcess } from "../../examples/start-server.ts";
@@ -76,6 +77,34 @@ test(
     await letta.agents.delete(agent.id);
   },
 );
+
+test("A command that a kill interrupts is made again, and what it leaves is there once", { skip: bubblewrapMissing ?? false }, async () => {
+  await using provider = await startProvider();
+  await using server = await ServerProcess.start({ OPENAI_API_KEY: "key", OPENAI_API_BASE: `${provider.url}/v1` });
+  const letta = new Letta({ baseURL: server.url, apiKey: "none", maxRetries: 0 });
+  const agent = await letta.agents.create({ model: "openai/scripted", tools: ["run_command"] });
+  const returns: string[] = [];
+  for (const kills of [1, 2, 1]) {
+    const command = "echo x >> log; for i in 1 2 3 4 5; do echo $i > tick; sleep 0.1; done; wc -l < log";
+    let begun = commandBegins(server.folder);
+    const { id } = await letta.agents.messages.createAsync(agent.id, { input: `call run_command ${JSON.stringify({ command })}` });
+    for (let kill = 0; kill < kills; kill++) {
+      await begun;
+      await server.kill();
+      begun = commandBegins(server.folder);
+      await server.restart();
+    }
+    for await (const event of await letta.runs.messages.stream(id, { starting_after: 0 }))
+      if (event.message_type === "tool_return_message") returns.push(`${event.status} ${String(event.tool_return)}`);
+  }
+  assert.deepEqual(returns, ["success 1", "success 2", "success 3"]);
+  console.log("run_command under kill -9: 4 kills in the middle of 3 commands, effects in the workspace 3, repeated 0, unknown 0");
+});
+
+/** Resolves when a command writes `tick` in its sandbox, whose folder is below the server's. */
+async function commandBegins(folder: string): Promise<void> {
+  for await (const { filename } of watch(folder, { recursive: true })) if (basename(filename ?? "") === "tick") return;
+}
 
 test("A skill is listed in the context, opened on demand, and its script runs", { skip: bubblewrapMissing ?? false }, async () => {
   await using provider = await startProvider();
