@@ -38,8 +38,11 @@ export class ToolIndex {
   readonly #postings = new Map<string, number[]>();
   /** BM25's denominator of each tool, without the term's own weight. */
   readonly #norms: Float64Array;
+  /** Of each tool in the search at work: one array for all searches, as a new one for each would be most of what they cost. */
+  readonly #scores: Float64Array;
 
   constructor(tools: readonly SearchableTool[]) {
+    this.#scores = new Float64Array(tools.length);
     this.#tools = tools.map(({ name, description }) => ({ name, description: beginning(description ?? "", descriptionShownMax) }));
     const lengths = tools.map((tool, at) => {
       this.#byName.set(tool.name, at);
@@ -86,7 +89,7 @@ export class ToolIndex {
   }
 
   #ranked(text: string, without: ReadonlySet<number>, limit: number): readonly number[] {
-    const scores = new Float64Array(this.#tools.length);
+    const scores = this.#scores.fill(0);
     const terms = new Set<string>();
     for (const term of termsOf(text)) if (terms.size < queryTermsMax) terms.add(term);
     for (const term of terms) {

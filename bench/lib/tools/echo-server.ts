@@ -7,7 +7,11 @@
 import { serve } from "@hono/node-server";
 import { createMcpHandler, McpServer } from "@modelcontextprotocol/server";
 import { StdioServerTransport } from "@modelcontextprotocol/server/stdio";
+import { EventEmitter } from "node:events";
 import type { AddressInfo } from "node:net";
+
+// The SDK's stdio transport listens once for each write that waits, and Node would warn of a thousand.
+EventEmitter.defaultMaxListeners = 0;
 
 const inputSchema = { type: "object" as const, properties: { text: { type: "string" } }, required: ["text"] };
 
