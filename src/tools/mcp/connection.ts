@@ -374,8 +374,9 @@ class Silence {
 
   begin(): void {
     this.#cancel();
+    const since = this.#clock.elapsed();
     this.#cancel = this.#clock.schedule(mcpLimits.callMilliseconds, () => {
-      if (this.#requests.isAnswering) this.begin();
+      if (this.#requests.wasWaiting(since)) this.begin();
       else this.#controller.abort();
     });
   }

@@ -13,7 +13,12 @@ interface Message {
   readonly method?: string;
   readonly result?: unknown;
   readonly error?: { readonly message: string };
-  readonly params?: { readonly name?: string; readonly arguments?: { readonly text?: string }; readonly _meta?: unknown };
+  readonly params?: {
+    readonly name?: string;
+    readonly arguments?: { readonly text?: string };
+    readonly _meta?: unknown;
+    readonly inputResponses?: object;
+  };
 }
 
 const manner = process.argv[2] ?? "good";
@@ -52,7 +57,7 @@ function answer({ id, method, params, result: given, error }: Message): void {
     if (answers.length === expected[manner]) write({ id: asking, result: text(JSON.stringify(answers)) });
     return;
   }
-  if (manner === "speaks the newer protocol alone") return answerNewer(id, method!);
+  if (manner.endsWith("the newer protocol alone")) return answerNewer(id, method!, params?.inputResponses);
   if (method === "initialize") {
     if (manner === "never answers") return;
     if (manner === "writes garbage") process.stdout.write("Welcome!\n{broken\n[1]\n\u0000\n");
@@ -134,7 +139,7 @@ const question = {
 };
 
 /** A server of 2026-07-28 says in each result that it is one, and knows no `initialize`. */
-function answerNewer(id: Message["id"], method: string): void {
+function answerNewer(id: Message["id"], method: string, inputResponses: object | undefined): void {
   const result = { resultType: "complete", ttlMs: 0, cacheScope: "private" };
   const serverInfo = { name: "child", version: "1" };
   switch (method) {
@@ -142,8 +147,12 @@ function answerNewer(id: Message["id"], method: string): void {
       return write({ id, result: { ...result, supportedVersions: ["2026-07-28"], capabilities: { tools: {} }, serverInfo } });
     case "tools/list":
       return write({ id, result: { ...result, tools: tools() } });
-    case "tools/call":
-      return write({ id, result: { ...result, ...text("newer") } });
+    case "tools/call": {
+      const isAsking = manner.startsWith("asks") && (inputResponses === undefined || manner.startsWith("asks without end"));
+      const inputRequests = { why: { method: "sampling/createMessage", params: sample } };
+      if (isAsking) return write({ id, result: { ...result, resultType: "input_required", inputRequests, requestState: "1" } });
+      return write({ id, result: { ...result, ...text(inputResponses === undefined ? "newer" : JSON.stringify(inputResponses)) } });
+    }
     default:
       return write({ id, error: { code: -32601, message: "No such method" } });
   }

@@ -99,6 +99,14 @@ test("A server that asks a model in a loop is stopped", async (t) => {
   assert.deepEqual(answers.slice(mcpLimits.samplesPerCall), [refused, refused]);
 });
 
+test("In the newer protocol a server asks in its result, and in a loop is stopped too", async (t) => {
+  const once = await setUp(t, "asks in the newer protocol alone", withModel);
+  assert.match((await once.call()).text, /"why":.*"text":"Because"/);
+  const loop = await setUp(t, "asks without end in the newer protocol alone", withModel);
+  await assert.rejects(loop.call(), /rounds|samples for a call/);
+  assert.ok(loop.asked.length <= mcpLimits.samplesPerCall, `${loop.asked.length} samples`);
+});
+
 test("A server that asks a model often at once is answered a few times", async (t) => {
   const { asked, call } = await setUp(t, "asks a model without end", withModel);
   const answers = JSON.parse((await call()).text) as readonly unknown[];
@@ -153,14 +161,11 @@ test("A question that nobody answers is over after ten minutes, in which the sil
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const called = call();
   await question();
-  let told: string | undefined;
-  void called.then(({ text }) => (told = text));
-  while (told === undefined) {
+  while ((await mcp.questions.list(project, serverId)).length > 0) {
     await new Promise((resolve) => setImmediate(resolve));
     t.mock.timers.tick(1_000);
   }
-  assert.deepEqual(JSON.parse(told), ["Nobody answered within 10 minutes"]);
-  assert.deepEqual(await mcp.questions.list(project, serverId), []);
+  assert.deepEqual(JSON.parse((await called).text), ["Nobody answered within 10 minutes"]);
 });
 
 test("A question ends with its server", async (t) => {

@@ -41,6 +41,7 @@ export class ServerRequests {
   #samplesLeft = 0;
   #sampling = 0;
   #asking = 0;
+  #answeredAt = -Infinity;
 
   constructor(options: ServerRequestsOptions) {
     this.#options = options;
@@ -52,9 +53,9 @@ export class ServerRequests {
     };
   }
 
-  /** Whether the server waits for Kelpie, so that its own silence says nothing. */
-  get isAnswering(): boolean {
-    return this.#sampling + this.#asking > 0;
+  /** Whether the server has waited for Kelpie since then, so that its own silence says nothing. */
+  wasWaiting(since: number): boolean {
+    return this.#sampling + this.#asking > 0 || this.#answeredAt >= since;
   }
 
   listen(client: Client): void {
@@ -100,6 +101,7 @@ export class ServerRequests {
     } finally {
       stopWatch();
       this.#sampling--;
+      this.#answeredAt = environment.clock.elapsed();
     }
   }
 
@@ -111,6 +113,7 @@ export class ServerRequests {
       return await ask([...this.#calls].slice(0, callsNamedMax), params, context.mcpReq.signal);
     } finally {
       this.#asking--;
+      this.#answeredAt = this.#options.environment.clock.elapsed();
     }
   }
 }
