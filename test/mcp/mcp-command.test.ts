@@ -68,7 +68,10 @@ test("What a server asks a person is shown and answered", async (t) => {
   const called = letta.mcpServers.tools.run(echo!.id, { mcp_server_id: server!.id!, args: { text: "a" } });
   let shown = "";
   while (!shown.startsWith("mcp_question-")) shown = (await mcp("questions", "child")).output;
-  assert.match(shown, /\nThe MCP server child asks, until \S+, in a call of the API \(echo\):\n {2}> How many\?\n {2}count\? integer\n.*no password/);
+  assert.match(
+    shown,
+    /\nThe MCP server child asks, until \S+, in a call of the API \(echo\):\n {2}> How many\?\n {2}count\? integer\n.*no password/,
+  );
   const id = shown.slice(0, shown.indexOf("\n"));
   const wrong = await mcp("answer", id, "count=many");
   assert.equal(wrong.code, 1);
