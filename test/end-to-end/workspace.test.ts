@@ -57,22 +57,22 @@ test(
       ["success", '3\n[not kept, as they are no plain files: "leak"]'],
     );
     assert.deepEqual(await call("read_file", { path: "sorted.txt" }), ["success", "two\nthree\none\n"]);
-    const [status, text] = await call("run_command", { command: "rm data/words.txt; echo $TOKEN; echo $TOKEN > .netrc; exit 3" });
+    const [status, text] = await call("run_command", { command: "rm data/words.txt; env | grep -c TOKEN; exit 3" });
     assert.equal(status, "error");
-    assert.match(text, /^\*+\nThe command ended with the exit code 3\n\[secrets were masked in: "\.netrc"\]$/);
+    assert.match(text, /^0\nThe command ended with the exit code 3$/);
 
     await server.kill();
     for (const file of readdirSync(server.folder).filter((name) => name.startsWith("kelpie.db")))
       assert.ok(!readFileSync(join(server.folder, file)).includes("s3cret-token-1"), `${file} has the secret`);
     await server.restart();
-    assert.deepEqual(await call("list_files", {}), ["success", ".netrc (9)\nsorted.txt (14)"]);
+    assert.deepEqual(await call("list_files", {}), ["success", "sorted.txt (14)"]);
     assert.deepEqual(await call("search_files", { text: "THREE", ignore_case: true }), ["success", "sorted.txt:2: three"]);
     assert.match((await call("write_file", { path: "../../etc/passwd", content: "" }))[1], /leads out by \.\./);
     assert.match(
       (await call("run_command", { command: "i=0; while [ $i -lt 2100 ]; do : > f$i; i=$((i+1)); done" }))[1],
       /as it was before the command: there are more than 2000 files/,
     );
-    assert.deepEqual(await call("list_files", {}), ["success", ".netrc (9)\nsorted.txt (14)"]);
+    assert.deepEqual(await call("list_files", {}), ["success", "sorted.txt (14)"]);
     assert.match((await call("fetch_webpage", { url: `${server.url}/v1/health/` }))[1], /127\.0\.0\.1, which is no public address/);
     await letta.agents.delete(agent.id);
   },

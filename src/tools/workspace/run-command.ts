@@ -5,7 +5,7 @@
  *     answered again from its row, and one that has not is made again: the batch of the earlier attempt cannot commit any more.
  * R2. The command sees the workspace as it was when it began. What another call changed meanwhile stays; where both changed
  *     the same file, nothing of this one is kept.
- * R3. Plain files are kept, with secrets masked where they are text. Links, pipes and devices are not, nor folders without a file, nor rights.
+ * R3. Plain files are kept. Links, pipes and devices are not, nor folders without a file, nor rights.
  */
 import type { Tuple } from "../../base/tuple.ts";
 import type { Environment } from "../../environment/environment.ts";
@@ -13,7 +13,6 @@ import { getAgentLink } from "../../memory/agent-link.ts";
 import { type CommandResult, runCommand } from "../../sandbox/run-command.ts";
 import type { Store } from "../../storage/store.ts";
 import { transact } from "../../storage/transaction.ts";
-import { maskOf } from "../mask-secrets.ts";
 import { callBounds, describeExit, failed, type ToolSandboxes } from "../source/tool-sandboxes.ts";
 import { objectSchema, optional, optionalInteger, type Parameter, required, ToolError } from "../state-tool.ts";
 import type { OutsideTool, OutsideToolContext, Reconciled, ToolInput, ToolResult } from "../tool.ts";
@@ -109,10 +108,10 @@ async function execute(options: RunCommandOptions, input: ToolInput, context: Ou
       context.signal,
     );
     context.signal.throwIfAborted();
-    const said = describe(ran, given, context);
+    const said = describe(ran, given);
     let collected: Collected;
     try {
-      collected = await collectFiles(sandbox, contents, maskOf(context.secrets));
+      collected = await collectFiles(sandbox, contents);
       context.signal.throwIfAborted();
       const result = resultOf(ran, [said, ...collected.notes]);
       return await finish(options, context, { attempt, before, collected, result });
@@ -182,8 +181,9 @@ async function reconcile({ store, environment, sandboxes }: RunCommandOptions, c
   });
 }
 
-function variablesOf({ secrets, effectId, agentId }: OutsideToolContext): Readonly<Record<string, string>> {
-  return { PYTHONUTF8: "1", ...secrets, KELPIE_EFFECT_ID: effectId, KELPIE_AGENT_ID: agentId };
+/** No secrets: a model has written the command, and could print them in any way. */
+function variablesOf({ effectId, agentId }: OutsideToolContext): Readonly<Record<string, string>> {
+  return { PYTHONUTF8: "1", KELPIE_EFFECT_ID: effectId, KELPIE_AGENT_ID: agentId };
 }
 
 function callKey({ project, agentId, effectId }: OutsideToolContext): Tuple {
@@ -199,15 +199,11 @@ function resultOf({ exit }: CommandResult, parts: readonly string[]): ToolResult
   return { status: isDone ? "success" : "error", text: parts.join("\n") };
 }
 
-/** Secrets are masked before anything is cut or kept. */
 function describe(
   { exit, stdout, stderr }: CommandResult,
   given: { readonly timeoutMilliseconds: number; readonly outputBytesMax: number },
-  { secrets = {} }: OutsideToolContext,
 ): string {
-  const text = maskOf(secrets)
-    .apply(Buffer.concat([stdout, stderr]).toString("utf8").toWellFormed())
-    .replace(/\n$/, "");
+  const text = Buffer.concat([stdout, stderr]).toString("utf8").toWellFormed().replace(/\n$/, "");
   const leftOut = text.length - beginCharacters - endCharacters;
   const output =
     leftOut <= 0

@@ -1,6 +1,4 @@
 /** Puts a workspace's files into a sandbox, and takes out what a command has made of them. */
-import { isUtf8 } from "node:buffer";
-import type { SecretMask } from "../../base/secret-mask.ts";
 import { runCommand } from "../../sandbox/run-command.ts";
 import { type Sandbox, SandboxFileError } from "../../sandbox/sandbox.ts";
 import { checkListing, checkPath, FileTreeError } from "./file-tree.ts";
@@ -33,32 +31,16 @@ export async function placeFiles(sandbox: Sandbox, files: ReadonlyMap<string, Ui
  *
  * @throws {FileTreeError} The workspace cannot hold what the command left.
  */
-export async function collectFiles(sandbox: Sandbox, before: ReadonlyMap<string, Buffer>, mask: SecretMask): Promise<Collected> {
+export async function collectFiles(sandbox: Sandbox, before: ReadonlyMap<string, Buffer>): Promise<Collected> {
   const { files, skipped } = await listFiles(sandbox);
   checkListing(files, workspaceLimits);
   const changed = new Map<string, Uint8Array>();
-  const masked: string[] = [];
   for (const path of files.keys()) {
     const bytes = await readFile(sandbox, path);
-    if (before.get(path)?.equals(bytes) === true) continue;
-    const clean = withoutSecrets(bytes, mask);
-    if (clean !== bytes) masked.push(path);
-    changed.set(path, clean);
+    if (before.get(path)?.equals(bytes) !== true) changed.set(path, bytes);
   }
   const gone = [...before.keys()].filter((path) => !files.has(path));
-  const notes = [
-    ...(skipped.length === 0 ? [] : [`[not kept, as they are no plain files: ${namesOf(skipped)}]`]),
-    ...(masked.length === 0 ? [] : [`[secrets were masked in: ${namesOf(masked)}]`]),
-  ];
-  return { changed, gone, notes };
-}
-
-/** Of a text. What holds secrets in other bytes nobody can tell. */
-function withoutSecrets(bytes: Uint8Array, mask: SecretMask): Uint8Array {
-  if (!isUtf8(bytes)) return bytes;
-  const text = Buffer.from(bytes).toString("utf8");
-  const masked = mask.apply(text);
-  return masked === text ? bytes : Buffer.from(masked);
+  return { changed, gone, notes: skipped.length === 0 ? [] : [`[not kept, as they are no plain files: ${namesOf(skipped)}]`] };
 }
 
 function namesOf(paths: readonly string[]): string {
