@@ -200,12 +200,15 @@ describe("PostgresStore under faults", { skip: postgresMissing ?? false }, () =>
         acknowledged.set(row, acknowledged.get(row)! + 1);
       }
     });
-    for (let crash = 0; crash < 2; crash++) {
-      const before = sum(acknowledged);
-      while (sum(acknowledged) < before + 100) await new Promise((resolve) => void setImmediate(resolve));
-      await server.restart("immediate");
+    try {
+      for (let crash = 0; crash < 2; crash++) {
+        const before = sum(acknowledged);
+        while (sum(acknowledged) < before + 100) await new Promise((resolve) => void setImmediate(resolve));
+        await server.restart("immediate");
+      }
+    } finally {
+      isDone = true;
     }
-    isDone = true;
     await Promise.all(writers);
     await assertIncrements(store, acknowledged);
   });
