@@ -71,7 +71,9 @@ export class PostgresLane {
       application_name: "kelpie",
     });
     const connection = { client, socket };
+    let isLost = false;
     const drop = (): void => {
+      isLost = true;
       if (this.#connection === connection) this.#connection = undefined;
     };
     // Whoever waits for an answer is told by the driver as well.
@@ -83,6 +85,8 @@ export class PostgresLane {
         socket,
         first(client).then(() => identify(client)),
       );
+      // It may have ended with the very bytes that answered.
+      if (isLost) throw new Error("The connection ended as soon as it was made");
       this.#connection = connection;
       return history;
     } catch (error) {

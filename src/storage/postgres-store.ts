@@ -343,7 +343,8 @@ export class PostgresStore implements Store {
     } catch (error) {
       this.#lastError = error;
       const kind = postgresErrorKind(error);
-      if (kind === "moved") lane.disconnect();
+      // A driver that knows its connection to be lost fails at once: asked again and again, it would let nothing else run.
+      if (kind === "moved" || kind === "lost") lane.disconnect();
       if (kind === "lost" || kind === "conflict" || kind === "moved") this.#reads.unshift(...group);
       else for (const { answer } of group) answer.reject(this.#unavailable("Cannot read from", error));
     } finally {
