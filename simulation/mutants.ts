@@ -4,7 +4,7 @@
  * All of them stand outside the code under test: between it and its store, its process table or its actors. So
  * nothing in the code that ships knows of them.
  */
-import type { Actor } from "../src/actors/actor.ts";
+import type { Actor, ActorType } from "../src/actors/actor.ts";
 import { decodeTuple, tupleRange } from "../src/base/tuple.ts";
 import type { MembershipOptions } from "../src/cluster/membership.ts";
 import {
@@ -195,6 +195,25 @@ export function withRead(store: Store, change: (queries: readonly Query[], read:
 
 export function withWrites(store: Store, keeps: (write: Write) => boolean): Store {
   return withCommit(store, (batch, commit) => commit({ ...batch, writes: batch.writes.filter(keeps) }));
+}
+
+/** Actors that treat their messages as `change` says, and are otherwise as they were. */
+export function withReceive(
+  type: ActorType,
+  change: (message: unknown, turn: Parameters<Actor["receive"]>[1], receive: Actor["receive"]) => Promise<unknown>,
+): ActorType {
+  return {
+    ...type,
+    create: (activation) => {
+      const actor = type.create(activation);
+      return {
+        ...(actor.activate === undefined ? {} : { activate: () => actor.activate!() }),
+        ...(actor.remind === undefined ? {} : { remind: (reminder, turn) => actor.remind!(reminder, turn) }),
+        ...(actor.prepareToMove === undefined ? {} : { prepareToMove: () => actor.prepareToMove!() }),
+        receive: (message, turn) => change(message, turn, (other, same) => actor.receive(other, same)),
+      };
+    },
+  };
 }
 
 function changed(store: Store, parts: { readonly commit?: Commit; readonly read?: Read }): Store {

@@ -321,7 +321,7 @@ export const clientVariables: readonly { readonly name: string; readonly meaning
 ];
 
 const noDatabase = "Kelpie keeps everything in its own store file, or in the database that KELPIE_STORE names";
-const noContainers = "code of tools runs in sandboxes of this host, within bounds of their own (docs/guides/tools.md)";
+const ownSandboxes = "code of tools runs in sandboxes of this host, within bounds of their own (docs/guides/tools.md)";
 
 /** Variables of Letta V1 that mean nothing here, and why. */
 export const ignoredVariables: Readonly<Record<string, string>> = {
@@ -341,9 +341,9 @@ export const ignoredVariables: Readonly<Record<string, string>> = {
   LETTA_KEEPALIVE_INTERVAL: "an event stream shows life every 20 seconds",
   GEMINI_API_KEY: "Kelpie has no adapter for Gemini; OpenRouter has its models",
   ZAI_API_KEY: "Kelpie has no adapter for Z.ai; OpenRouter has its models",
-  TOOL_EXEC_DIR: noContainers,
-  TOOL_SANDBOX_TIMEOUT: noContainers,
-  E2B_API_KEY: noContainers,
+  TOOL_EXEC_DIR: ownSandboxes,
+  TOOL_SANDBOX_TIMEOUT: ownSandboxes,
+  E2B_API_KEY: ownSandboxes,
   MCP_DISABLE_STDIO: "programs of MCP servers are added by whoever holds the key of the API",
 };
 

@@ -6,7 +6,7 @@ import type { ActorType } from "../../src/actors/actor.ts";
 import { decodeJson, encodeJson } from "../../src/base/json.ts";
 import type { Store } from "../../src/storage/store.ts";
 import type { Tool } from "../../src/tools/tool.ts";
-import { isSet, rowKind, withCommit, withWrites } from "../mutants.ts";
+import { isSet, rowKind, withCommit, withReceive, withWrites } from "../mutants.ts";
 import type { Mutant } from "../world.ts";
 
 const workload = "effects";
@@ -81,19 +81,9 @@ function withEffects(store: Store, change: (effect: EffectRecord) => EffectRecor
 
 /** Whatever is said of an effect is taken, once more each time. */
 function agreeing(type: ActorType): ActorType {
-  return {
-    ...type,
-    create: (activation) => {
-      const actor = type.create(activation);
-      return {
-        ...(actor.activate === undefined ? {} : { activate: () => actor.activate!() }),
-        ...(actor.remind === undefined ? {} : { remind: (reminder, turn) => actor.remind!(reminder, turn) }),
-        receive: async (message, turn) => {
-          const outcome = await actor.receive(message, turn);
-          const { kind } = message as ConversationMessage;
-          return kind === "settle" ? { ...(outcome as object), ok: true } : outcome;
-        },
-      };
-    },
-  };
+  return withReceive(type, async (message, turn, receive) => {
+    const outcome = await receive(message, turn);
+    const { kind } = message as ConversationMessage;
+    return kind === "settle" ? { ...(outcome as object), ok: true } : outcome;
+  });
 }

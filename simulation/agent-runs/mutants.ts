@@ -8,7 +8,7 @@ import { decodeTuple } from "../../src/base/tuple.ts";
 import { transact } from "../../src/storage/transaction.ts";
 import type { Answer, Batch, Store, Write } from "../../src/storage/store.ts";
 import type { OutsideTool, StateTool, Tool } from "../../src/tools/tool.ts";
-import { isSet, replyBeforeCommit, rowKind, withCommit, withRead, withWrites } from "../mutants.ts";
+import { isSet, replyBeforeCommit, rowKind, withCommit, withRead, withReceive, withWrites } from "../mutants.ts";
 import type { SwarmOptions } from "../swarm.ts";
 import type { Mutant } from "../world.ts";
 
@@ -252,21 +252,11 @@ function applyApart(tool: Tool): Tool {
 }
 
 function ignoringCancels(type: ActorType): ActorType {
-  return {
-    ...type,
-    create: (activation) => {
-      const actor = type.create(activation);
-      return {
-        ...(actor.activate === undefined ? {} : { activate: () => actor.activate!() }),
-        ...(actor.remind === undefined ? {} : { remind: (reminder, turn) => actor.remind!(reminder, turn) }),
-        receive: async (message, turn) => {
-          if ((message as ConversationMessage).kind !== "cancel") return await actor.receive(message, turn);
-          const context = await turn.state.get<ContextState>(["context"]);
-          return context?.runId == null ? { ok: false, reason: "noActiveRun" } : { ok: true, runId: context.runId };
-        },
-      };
-    },
-  };
+  return withReceive(type, async (message, turn, receive) => {
+    if ((message as ConversationMessage).kind !== "cancel") return await receive(message, turn);
+    const context = await turn.state.get<ContextState>(["context"]);
+    return context?.runId == null ? { ok: false, reason: "noActiveRun" } : { ok: true, runId: context.runId };
+  });
 }
 
 /** Changes what is written of a conversation's context. */
@@ -312,22 +302,11 @@ function rememberingFirst(store: Store, kind: string): Store {
 
 /** Changes what a conversation is sent. */
 function withRequests(type: ActorType, change: (message: InputMessage) => InputMessage): ActorType {
-  return {
-    ...type,
-    create: (activation) => {
-      const actor = type.create(activation);
-      return {
-        ...(actor.activate === undefined ? {} : { activate: () => actor.activate!() }),
-        ...(actor.remind === undefined ? {} : { remind: (reminder, turn) => actor.remind!(reminder, turn) }),
-        receive: async (message, turn) => {
-          const sent = message as ConversationMessage;
-          if (sent.kind !== "send") return await actor.receive(message, turn);
-          const messages = sent.request.messages.map(change);
-          return await actor.receive({ ...sent, request: { ...sent.request, messages } }, turn);
-        },
-      };
-    },
-  };
+  return withReceive(type, async (message, turn, receive) => {
+    const sent = message as ConversationMessage;
+    if (sent.kind !== "send") return await receive(message, turn);
+    return await receive({ ...sent, request: { ...sent.request, messages: sent.request.messages.map(change) } }, turn);
+  });
 }
 
 function forAnyRequest(type: ActorType): ActorType {

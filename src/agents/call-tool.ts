@@ -5,7 +5,7 @@ import { suggestion } from "../base/nearest.ts";
 import { SealError } from "../storage/sealing-key.ts";
 import { maskOf, maskResult } from "../tools/mask-secrets.ts";
 import type { Admission } from "../tools/call-limiter.ts";
-import type { CallLimit, PolicyAction } from "../tools/tool-policy.ts";
+import type { CallLimit } from "../tools/tool-policy.ts";
 import { allowedTools, type PastCall, presetArguments } from "../tools/tool-rules.ts";
 import { validateArguments } from "../tools/validate-arguments.ts";
 import {
@@ -41,8 +41,8 @@ export function planCall(conversation: ConversationEnvironment, setting: RunSett
   const ready = { ...call, arguments: withPreset(call, presetArguments(setting.rules, call.name, past)) };
   // A client looks at the arguments of its own tools itself.
   if (found.tool === undefined) return { call: ready, gated: true, client: true, effect: "once" };
-  const plan = planMadeCall(conversation, setting, ready);
-  if (plan.isRefused === true || actionOf(found, ready) !== "ask") return plan;
+  const { plan, asks } = planMadeCall(conversation, setting, ready);
+  if (!asks) return plan;
   const approvable = { hash: approvalHash(found.identity(), ready), milliseconds: found.approvalMilliseconds };
   return { call: ready, gated: true, client: false, effect: plan.effect, approvable };
 }
@@ -54,43 +54,45 @@ export function planApprovedCall(
   call: ToolCall,
   approval: Approval | undefined,
 ): CallPlan {
-  const plan = planMadeCall(conversation, setting, call);
-  const found = setting.tools.get(call.name);
-  if (plan.isRefused === true || found === undefined) return plan;
-  if (approval === undefined && actionOf(found, call) === "ask")
+  const { plan, found, asks } = planMadeCall(conversation, setting, call);
+  if (found === undefined) return plan;
+  if (approval === undefined && asks)
     return refused(call, `${call.name} was not called: by now its owner wants a person to be asked for it. Call it again`);
   if (approval !== undefined && approval.hash !== approvalHash(found.identity(), call))
     return refused(call, `${call.name} was not called: it is another tool than the one that the call was approved for. Call it again`);
   return plan;
 }
 
-/** For a call that nobody has to be asked for, or whose approval is looked at by the caller. */
-function planMadeCall(conversation: ConversationEnvironment, setting: RunSetting, call: ToolCall): CallPlan {
-  const found = setting.tools.get(call.name);
-  if (found === undefined) return refused(call, `There is no tool called ${call.name} any more. ${othersThan(call.name, setting)}`);
-  const { tool } = found;
-  if (tool === undefined) return refused(call, `${call.name} was not called: the client has it, and has sent no result`);
-  const parsed = validateArguments(call.arguments, found.definition.parameters);
-  if (!parsed.ok) return refused(call, parsed.error);
-  if (found.action(parsed.input) === "deny") {
-    conversation.environment.probe("agents.call.denied");
-    const text = `${call.name} may not be called with these arguments: the rules of the owner deny it. Do it in another way, or say that you cannot`;
-    return refused(call, text);
-  }
-  if (tool.effect !== "state") return { call, gated: false, client: false, effect: tool.effect };
-  return {
-    call,
-    gated: false,
-    client: false,
-    effect: "state",
-    resultInTurn: (turn) => callStateTool(conversation, turn, tool, found, call, parsed.input),
-  };
+interface MadePlan {
+  /** For a call that nobody has to be asked for, or that was approved. */
+  readonly plan: CallPlan;
+  /** Absent where the call is refused. */
+  readonly found?: AgentTool;
+  /** Whether a person has to be asked first. */
+  readonly asks: boolean;
 }
 
-/** For arguments that are valid. */
-function actionOf(found: AgentTool, call: ToolCall): PolicyAction {
+function planMadeCall(conversation: ConversationEnvironment, setting: RunSetting, call: ToolCall): MadePlan {
+  const refuse = (text: string): MadePlan => ({ plan: refused(call, text), asks: false });
+  const found = setting.tools.get(call.name);
+  if (found === undefined) return refuse(`There is no tool called ${call.name} any more. ${othersThan(call.name, setting)}`);
+  const { tool } = found;
+  if (tool === undefined) return refuse(`${call.name} was not called: the client has it, and has sent no result`);
   const parsed = validateArguments(call.arguments, found.definition.parameters);
-  return found.action(parsed.ok ? parsed.input : {});
+  if (!parsed.ok) return refuse(parsed.error);
+  const action = found.action(parsed.input);
+  if (action === "deny") {
+    conversation.environment.probe("agents.call.denied");
+    return refuse(
+      `${call.name} may not be called with these arguments: the rules of the owner deny it. Do it in another way, or say that you cannot`,
+    );
+  }
+  const made = { call, gated: false, client: false, effect: tool.effect };
+  const plan: CallPlan =
+    tool.effect === "state"
+      ? { ...made, resultInTurn: (turn) => callStateTool(conversation, turn, tool, found, call, parsed.input) }
+      : made;
+  return { plan, found, asks: action === "ask" };
 }
 
 async function callStateTool(
@@ -246,7 +248,7 @@ function toReturn(call: ToolCall, result: ToolResult, charactersMax: number): To
 
 function refused(call: ToolCall, text: string): CallPlan {
   const resultInTurn = (): Promise<ToolReturn> => Promise.resolve(failed(call, text));
-  return { call, gated: false, client: false, effect: "state", isRefused: true, resultInTurn };
+  return { call, gated: false, client: false, effect: "state", resultInTurn };
 }
 
 function othersThan(name: string, { tools }: RunSetting): string {

@@ -165,8 +165,6 @@ export interface CallPlan {
   readonly gated: boolean;
   readonly client: boolean;
   readonly effect: CallState["effect"];
-  /** It is not made, and its result says why. */
-  readonly isRefused?: true;
   /** What an approval is bound to, and how long it may be given (approval.ts). */
   readonly approvable?: { readonly hash: string; readonly milliseconds: number };
   /** For a call that needs nothing outside: its result, made in the turn. */

@@ -20,9 +20,6 @@ export const pgbouncerMissing: string | undefined = existsSync("/usr/sbin/pgboun
 /** How a server stops: at once, as after a crash of its machine but for what the system has in memory; or in order. */
 export type StopMode = "immediate" | "fast";
 
-const startsMax = 50;
-const startPauseMilliseconds = 200;
-
 export class PostgresServer implements AsyncDisposable {
   readonly directory: string;
   readonly port: number;
@@ -100,17 +97,9 @@ export class PostgresServer implements AsyncDisposable {
 
   /** Starts it again after `stop`. */
   async resume(): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
-      const child = spawn(join(binaries()!, "postgres"), ["-D", this.#data], { ...serverUser(), cwd: this.directory, stdio: "ignore" });
-      this.#process = child;
-      try {
-        return await untilAnswers(child, () => this.#isReady());
-      } catch (error) {
-        // Something of the one before may still be there, or a connection of another program has its port for a moment.
-        if (attempt === startsMax || child.exitCode === null) throw error;
-        await sleep(startPauseMilliseconds);
-      }
-    }
+    const child = spawn(join(binaries()!, "postgres"), ["-D", this.#data], { ...serverUser(), cwd: this.directory, stdio: "ignore" });
+    this.#process = child;
+    await untilAnswers(child, () => this.#isReady());
   }
 
   async restart(mode: StopMode): Promise<void> {
